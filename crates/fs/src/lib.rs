@@ -1,0 +1,1 @@
+//! The only code that creates, renames, syncs, locks or deletes

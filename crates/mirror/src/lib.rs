@@ -1,0 +1,1 @@
+//! A backup kept as a plain directory in Neo4j's own layout

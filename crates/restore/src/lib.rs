@@ -1,0 +1,1 @@
+//! A backup to a directory that real Neo4j starts on

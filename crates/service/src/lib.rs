@@ -1,0 +1,1 @@
+//! Serves sources over HTTP

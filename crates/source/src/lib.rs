@@ -1,0 +1,1 @@
+//! One live Neo4j database on disk, read only

@@ -1,0 +1,1 @@
+//! Real Neo4j servers, a load with an invariant, and a checker

@@ -1,0 +1,1 @@
+//! The HTTP API's types and the frames of its streams
