@@ -1,0 +1,236 @@
+//! The JSON types of the HTTP API, version 1. `docs/openapi.json` says the same to other clients.
+
+use formats::{Checksum, LogPosition, StoreId, TimestampMs, TxId};
+use serde::{Deserialize, Serialize};
+
+/// The port of the service, as the manual has it.
+pub const DEFAULT_PORT: u16 = 6362;
+
+/// Answer of `GET /v1/databases`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseList {
+    /// Version of the service.
+    pub service_version: String,
+    /// Every database that the service shows, `system` too.
+    pub databases: Vec<Database>,
+}
+
+/// One database of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// Its directory's name under `databases`.
+    pub name: String,
+    /// Whether it can be backed up, and if not, why.
+    pub state: DatabaseState,
+    /// What a person should know of the state, such as the reason why it is unsupported.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub detail: Option<String>,
+    /// Store id, where it could be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub store_id: Option<String>,
+    /// Size of the store's files in bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub size_bytes: Option<u64>,
+}
+
+/// What a database is in the middle of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatabaseState {
+    /// A server holds its lock: a hot copy can be made.
+    Online,
+    /// No server holds its lock. A copy can be made all the same.
+    Offline,
+    /// Its first checkpoint is not there yet.
+    Creating,
+    /// A store migration is under way.
+    Migrating,
+    /// A format that we refuse; `detail` names it.
+    Unsupported,
+    /// Its files cannot be read; `detail` says which.
+    Unreadable,
+}
+
+/// Body of `POST /v1/sessions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenSession {
+    /// Name of the database to copy.
+    pub database: String,
+}
+
+/// Answer of `POST /v1/sessions`: a hot copy has begun and its checkpoint's logs are held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Random name of the session.
+    pub session_id: String,
+    /// The session ends when no request has touched it for this long.
+    pub lease_seconds: u64,
+    /// Name of the database.
+    pub database: String,
+    /// Whether a server held the database's lock when the session began.
+    pub state: DatabaseState,
+    /// Identity and format of the store.
+    pub store_id: StoreId,
+    /// The store's external UUID (what the server shows as `databaseID` is derived from it), hex.
+    pub external_uuid: String,
+    /// Checkpoint C: recovery of the backup starts here.
+    pub checkpoint: CheckpointInfo,
+    /// A BLAKE3 is sent for each block of this many bytes; ranges begin at multiples of it.
+    pub block_bytes: u64,
+    /// The store's files, in the order in which they should be fetched: derived files first.
+    pub files: Vec<FileInfo>,
+    /// Derived files that could not be held whole; Neo4j rebuilds them.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// The checkpoint that a hot copy starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointInfo {
+    /// The transaction that the entry names.
+    pub tx_id: TxId,
+    /// Where recovery starts to read the transaction logs.
+    pub position: LogPosition,
+    /// When it was taken.
+    pub time: TimestampMs,
+    /// Kernel version of the entry.
+    pub kernel_version: formats::KernelVersion,
+    /// Neo4j's words for why it was taken.
+    pub reason: String,
+}
+
+/// One file of a hot copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileInfo {
+    /// Number of the file within the session.
+    pub id: u32,
+    /// What it is, and so what must hold for its copy.
+    pub kind: FileKind,
+    /// Path relative to the database's store directory (or, for `log` and `checkpoint`, to its
+    /// transaction log directory), parts separated by `/`.
+    pub path: String,
+    /// How many bytes to copy.
+    pub size_bytes: u64,
+}
+
+/// The kinds of files in a hot copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    /// A record store or `neostore`: may be copied fuzzy.
+    Record,
+    /// A tree: whole only if `check` says so after the last byte.
+    Tree,
+    /// A file of a Lucene index: held open, never changes.
+    Lucene,
+    /// A transaction log file, cut at a commit.
+    Log,
+    /// The checkpoint file, cut after checkpoint C.
+    Checkpoint,
+}
+
+impl FileKind {
+    /// Whether the file belongs into the transaction log directory.
+    #[must_use]
+    pub fn in_transactions(self) -> bool {
+        matches!(self, Self::Log | Self::Checkpoint)
+    }
+
+    /// Whether Neo4j can rebuild the file.
+    #[must_use]
+    pub fn is_derived(self) -> bool {
+        matches!(self, Self::Tree | Self::Lucene)
+    }
+}
+
+/// A derived file or directory that is not in the copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Path relative to the store directory.
+    pub path: String,
+    /// Why it is not in the copy.
+    pub reason: String,
+}
+
+/// Answer of `POST /v1/sessions/{id}/files/{file}/check`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Whether what was read of the file since the session began, or since the last check, is one
+    /// state of the file. If not, fetch the file again from its start or leave it out.
+    pub whole: bool,
+}
+
+/// Answer of `POST /v1/sessions/{id}/finish`. After it no store byte can be fetched any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// The transaction logs from C on, cut at commit E, and the checkpoint file, cut after C.
+    pub files: Vec<FileInfo>,
+    /// E0: from this transaction on the copy is consistent.
+    pub first_consistent_tx_id: TxId,
+    /// E: the last transaction of the copy.
+    pub last_tx: LastTx,
+    /// How many transactions lie between C and E.
+    pub transactions: u64,
+}
+
+/// The transaction that a backup ends with; what "same history" is decided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastTx {
+    /// Its id.
+    pub tx_id: TxId,
+    /// Its checksum.
+    pub checksum: Checksum,
+    /// Its commit time.
+    pub commit_time: TimestampMs,
+    /// The position after its last byte.
+    pub end: LogPosition,
+}
+
+/// Body of every answer that is not a success, and of an `Error` frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// The error.
+    pub error: ErrorDetail,
+}
+
+/// What went wrong, for machines and for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// Stable code.
+    pub code: ErrorCode,
+    /// Lowercase, one line, names file, offset and transaction where known.
+    pub message: String,
+    /// What the operator can do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hint: Option<String>,
+}
+
+/// The codes of the API's errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The request is malformed.
+    BadRequest,
+    /// No token or certificate, or one that is not known.
+    Unauthorized,
+    /// The token's scope does not reach this far.
+    Forbidden,
+    /// No such path, database, session or file.
+    NotFound,
+    /// The session is not in the state that the request needs (such as store bytes after `finish`).
+    Conflict,
+    /// A limit is reached, or the service is stopping: try again later.
+    Busy,
+    /// The source's files are of a format that we refuse, or being created or migrated.
+    SourceUnusable,
+    /// The source's files cannot be read.
+    SourceUnreadable,
+    /// The source's files are damaged.
+    SourceCorrupt,
+    /// Logs that the copy needs are gone.
+    LogsPruned,
+    /// A defect of the service.
+    Internal,
+    /// A code of a later version of the service.
+    #[serde(other)]
+    Unknown,
+}
