@@ -157,6 +157,8 @@ pub struct Checked {
     /// Whether what was read of the file since the session began, or since the last check, is one
     /// state of the file. If not, fetch the file again from its start or leave it out.
     pub whole: bool,
+    /// How many bytes to fetch on the next try: a tree grows.
+    pub size_bytes: u64,
 }
 
 /// Answer of `POST /v1/sessions/{id}/finish`. After it no store byte can be fetched any more.
@@ -164,12 +166,24 @@ pub struct Checked {
 pub struct Finished {
     /// The transaction logs from C on, cut at commit E, and the checkpoint file, cut after C.
     pub files: Vec<FileInfo>,
+    /// Derived files that were replaced or removed since they were fetched (an index was dropped,
+    /// say): discard them, they do not belong to the store that the logs lead to.
+    pub stale: Vec<StaleFile>,
     /// E0: from this transaction on the copy is consistent.
     pub first_consistent_tx_id: TxId,
     /// E: the last transaction of the copy.
     pub last_tx: LastTx,
     /// How many transactions lie between C and E.
     pub transactions: u64,
+}
+
+/// A derived file of the session that must not stay in the copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaleFile {
+    /// Number of the file within the session.
+    pub id: u32,
+    /// Why.
+    pub reason: String,
 }
 
 /// The transaction that a backup ends with; what "same history" is decided by.
