@@ -1,0 +1,109 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::fault::{Fault, FaultDisk, FaultKind};
+use crate::{EntryKind, Flusher, Kind, entries, sync_tree, walk};
+
+/// A directory of ours that holds a link to somebody else's is removed; what the link leads to
+/// stays. The same for a link in the place of the directory itself.
+#[test]
+fn removal_never_follows_a_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = dir.path().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("precious"), b"1").unwrap();
+    for disk in [RealDisk::new(), Arc::new(FaultDisk::new(Fault::None, 0)) as Arc<dyn Disk>] {
+        let ours = dir.path().join("ours");
+        fs::create_dir_all(ours.join("deep")).unwrap();
+        symlink(&theirs, ours.join("deep/link")).unwrap();
+        assert_eq!(walk(&ours).unwrap()[1].kind, EntryKind::Link);
+        disk.remove_dir_all(&ours).unwrap();
+        assert!(!ours.exists());
+        assert!(theirs.join("precious").exists());
+    }
+    let link = dir.path().join("link");
+    symlink(&theirs, &link).unwrap();
+    drop(RealDisk.remove_dir_all(&link));
+    assert!(theirs.join("precious").exists());
+}
+
+/// The system's errors become the kinds that callers act on.
+#[test]
+fn errors_have_kinds() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    RealDisk.create_file(&file, 0o600).unwrap();
+    assert_eq!(RealDisk.create_file(&file, 0o600).unwrap_err().kind, Kind::Exists);
+    let missing = dir.path().join("missing");
+    assert_eq!(RealDisk.open_write(&missing).unwrap_err().kind, Kind::NotFound);
+    let full = FaultDisk::new(Fault::FailOnce(FaultKind::NoSpace), 0);
+    assert_eq!(full.create_dir(&missing, 0o700).unwrap_err().kind, Kind::NoSpace);
+    let real_full = RealDisk.open_write(Path::new("/dev/full")).unwrap();
+    assert_eq!(real_full.write_at(0, b"x").unwrap_err().kind, Kind::NoSpace);
+    let read_only = RealDisk.create_dir(Path::new("/proc/neo4j-backup"), 0o700).unwrap_err();
+    assert!(matches!(read_only.kind, Kind::NotFound | Kind::Denied | Kind::ReadOnly));
+}
+
+/// A link in the place of a file that is to be written is refused.
+#[test]
+fn a_file_is_not_opened_through_a_link() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("theirs"), b"1").unwrap();
+    symlink(dir.path().join("theirs"), dir.path().join("link")).unwrap();
+    let error = RealDisk.open_write(&dir.path().join("link")).unwrap_err();
+    assert_eq!(error.kind, Kind::Other);
+}
+
+/// A small file is replaced whole, its mode is the asked one, and a stale `.new` is no hindrance;
+/// a fault at each of the operations leaves the old content or the new one.
+#[test]
+fn replace_file_is_all_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    RealDisk.replace_file(&path, b"old", 0o640).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    fs::write(dir.path().join("file.new"), b"stale").unwrap();
+    let counting = FaultDisk::new(Fault::None, 0);
+    counting.replace_file(&path, b"old", 0o640).unwrap();
+    let mut outcomes = std::collections::BTreeSet::new();
+    for at in 0..counting.count() {
+        RealDisk.replace_file(&path, b"old", 0o640).unwrap();
+        fs::write(dir.path().join("file.new"), b"stale").unwrap();
+        let error = FaultDisk::new(Fault::Kill, at).replace_file(&path, b"new!", 0o640);
+        assert!(error.is_err(), "operation {at}");
+        outcomes.insert(fs::read(&path).unwrap());
+    }
+    assert_eq!(outcomes, [b"old".to_vec(), b"new!".to_vec()].into());
+}
+
+/// Directories are made with their parents, a second time does nothing, and a tree is synced.
+#[test]
+fn directories_are_made_with_their_parents() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("a/b/c");
+    RealDisk.create_dir_all(&deep, 0o700).unwrap();
+    RealDisk.create_dir_all(&deep, 0o700).unwrap();
+    assert_eq!(fs::metadata(&deep).unwrap().permissions().mode() & 0o777, 0o700);
+    let counting = FaultDisk::new(Fault::None, 0);
+    sync_tree(&counting, &dir.path().join("a")).unwrap();
+    assert_eq!(counting.count(), 3, "{:?}", counting.trace());
+    assert_eq!(entries(&dir.path().join("a")).unwrap().len(), 1);
+    assert!(entries(&dir.path().join("nothing")).unwrap().is_empty());
+}
+
+/// What the flusher was asked to sync is synced by the time it has finished; its first error is
+/// not lost.
+#[test]
+fn the_flusher_syncs_and_reports() {
+    let dir = tempfile::tempdir().unwrap();
+    for (at, fails) in [(2, true), (9, false)] {
+        let disk = FaultDisk::new(Fault::FailOnce(FaultKind::Device), at);
+        let file: Arc<dyn DiskFile> =
+            disk.create_file(&dir.path().join(at.to_string()), 0o600).unwrap().into();
+        file.write_at(0, b"bytes").unwrap();
+        let flusher = Flusher::start();
+        flusher.sync(Arc::clone(&file));
+        assert_eq!(flusher.finish().is_err(), fails);
+        assert_eq!(disk.count(), 3, "{:?}", disk.trace());
+    }
+}

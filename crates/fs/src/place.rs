@@ -1,0 +1,111 @@
+//! Where a path really is: compared by device and inode, not by its spelling.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// The identity of a file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+}
+
+impl Place {
+    /// The identity of what a path leads to, symbolic links followed; `None` if nothing is there.
+    pub fn of(path: &Path) -> Result<Option<Self>> {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Ok(Some(Self::from(&metadata))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("look at", path)(e)),
+        }
+    }
+}
+
+impl From<&Metadata> for Place {
+    fn from(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// The real directories from a path up to the root: the path itself first if it exists, else its
+/// nearest ancestor that does. Symbolic links are resolved.
+pub fn ancestors(path: &Path) -> Result<Vec<PathBuf>> {
+    let absolute = std::path::absolute(path).map_err(Error::io("resolve", path))?;
+    for there in absolute.ancestors() {
+        match there.canonicalize() {
+            Ok(real) => return Ok(real.ancestors().map(Path::to_owned).collect()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io("resolve", there)(e)),
+        }
+    }
+    Ok(vec![PathBuf::from("/")])
+}
+
+/// Whether a path is, or would be created as, the directory `outer` or something in it.
+pub fn is_inside(path: &Path, outer: &Path) -> Result<bool> {
+    let Some(outer) = Place::of(outer)? else { return Ok(false) };
+    for ancestor in ancestors(path)? {
+        if Place::of(&ancestor)? == Some(outer) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a directory is the root of a mounted file system (a bind mount from the same file
+/// system is not noticed).
+pub fn is_mount_point(dir: &Path) -> Result<bool> {
+    let (Some(own), Some(parent)) = (Place::of(dir)?, Place::of(&dir.join(".."))?) else {
+        return Ok(false);
+    };
+    Ok(own.device != parent.device || own == parent)
+}
+
+/// How many bytes this user can still write on the file system of a directory.
+pub fn free_bytes(dir: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(dir).map_err(Error::os("ask for the free space of", dir))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inside is inside through symbolic links, through `..`, and for what does not exist yet.
+    #[test]
+    fn inside_is_decided_by_inode() {
+        let dir = tempfile::tempdir().unwrap();
+        let outer = dir.path().join("outer");
+        std::fs::create_dir_all(outer.join("deep")).unwrap();
+        std::fs::create_dir_all(dir.path().join("other")).unwrap();
+        std::os::unix::fs::symlink(&outer, dir.path().join("link")).unwrap();
+        let check = |path: &str, expected: bool| {
+            assert_eq!(is_inside(&dir.path().join(path), &outer).unwrap(), expected, "{path}");
+        };
+        check("outer", true);
+        check("outer/deep", true);
+        check("outer/missing/more", true);
+        check("link/deep", true);
+        check("link/missing", true);
+        check("other/../outer/deep", true);
+        check("other", false);
+        check("outer2", false);
+        check("", false);
+        assert!(!is_inside(&outer, &dir.path().join("nothing")).unwrap());
+    }
+
+    /// There is some space here, and a directory that is missing is an error, not zero.
+    #[test]
+    fn free_space_is_asked_of_the_system() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(free_bytes(dir.path()).unwrap() > 0);
+        assert!(free_bytes(&dir.path().join("nothing")).unwrap_err().is_not_found());
+        assert!(!is_mount_point(dir.path()).unwrap());
+        assert!(is_mount_point(Path::new("/proc")).unwrap());
+    }
+}
