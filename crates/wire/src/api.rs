@@ -6,6 +6,19 @@ use serde::{Deserialize, Serialize};
 /// The port of the service, as the manual has it.
 pub const DEFAULT_PORT: u16 = 6362;
 
+/// A header of every answer, by which a client knows that it talks to this service.
+pub const API_HEADER: &str = "neo4j-backup-api";
+/// The value of [`API_HEADER`].
+pub const API_VERSION: &str = "1";
+/// Media type of a stream of frames.
+pub const FRAMES_MEDIA_TYPE: &str = "application/vnd.neo4j-backup.frames";
+/// The most files that a session may have: some 100 bytes each at either end.
+pub const MAX_FILES: usize = 100_000;
+/// The longest JSON body of an answer: [`MAX_FILES`] files with long names.
+pub const MAX_ANSWER_BYTES: usize = 16 << 20;
+/// The longest body of a request.
+pub const MAX_REQUEST_BYTES: usize = 64 << 10;
+
 /// Answer of `GET /v1/databases`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseList {
@@ -81,6 +94,17 @@ pub struct Session {
     pub files: Vec<FileInfo>,
     /// Derived files that could not be held whole; Neo4j rebuilds them.
     pub left_out: Vec<LeftOut>,
+}
+
+/// Answer of `GET /v1/sessions/{id}`, which also renews the lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// The session.
+    pub session_id: String,
+    /// The session ends when no request has touched it for this long.
+    pub lease_seconds: u64,
+    /// Whether `finish` has been asked for.
+    pub finished: bool,
 }
 
 /// The checkpoint that a hot copy starts from.

@@ -1,0 +1,237 @@
+//! Which names the two ends accept from each other.
+//!
+//! A client creates files under names that a server sends, so it takes only the known set.
+
+use crate::api::FileKind;
+
+/// The deepest path that is accepted, in parts.
+pub const MAX_DEPTH: usize = 8;
+/// The longest part of a path.
+pub const MAX_PART_BYTES: usize = 255;
+/// The longest name of a database, as Neo4j has it.
+pub const MAX_DATABASE_BYTES: usize = 63;
+
+/// The record stores of the formats `standard` and `aligned`, which every store has.
+const RECORD_STORES: [&str; 15] = [
+    "neostore",
+    "neostore.nodestore.db",
+    "neostore.nodestore.db.labels",
+    "neostore.relationshipstore.db",
+    "neostore.relationshipgroupstore.db",
+    "neostore.propertystore.db",
+    "neostore.propertystore.db.strings",
+    "neostore.propertystore.db.arrays",
+    "neostore.propertystore.db.index",
+    "neostore.propertystore.db.index.keys",
+    "neostore.labeltokenstore.db",
+    "neostore.labeltokenstore.db.names",
+    "neostore.relationshiptypestore.db",
+    "neostore.relationshiptypestore.db.names",
+    "neostore.schemastore.db",
+];
+
+/// The trees beside the record stores that are not id allocators.
+const STORE_TREES: [&str; 3] =
+    ["neostore.counts.db", "neostore.relationshipgroupstore.degrees.db", "neostore.indexstats.db"];
+
+/// A name that is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {name:?} is not accepted: {reason}")]
+pub struct NameError {
+    /// `path` or `database name`.
+    pub what: &'static str,
+    /// The name, cut to 300 characters.
+    pub name: String,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// Checks the relative path of a file of that kind.
+///
+/// # Errors
+/// When the path is not one that a database's files have.
+pub fn check_path(kind: FileKind, path: &str) -> Result<(), NameError> {
+    let refuse = |reason| Err(NameError { what: "path", name: cut(path), reason });
+    let parts: Vec<&str> = path.split('/').take(MAX_DEPTH.saturating_add(1)).collect();
+    if parts.len() > MAX_DEPTH {
+        return refuse("it is too deep");
+    }
+    for part in &parts {
+        if let Some(reason) = part_fault(part) {
+            return refuse(reason);
+        }
+    }
+    let known = match kind {
+        FileKind::Record => RECORD_STORES.contains(&path),
+        FileKind::Tree => is_store_tree(path) || is_index_file(&parts),
+        FileKind::Lucene => is_index_file(&parts),
+        FileKind::Log => is_numbered(path, "neostore.transaction.db."),
+        FileKind::Checkpoint => is_numbered(path, "checkpoint."),
+    };
+    if known { Ok(()) } else { refuse("no file of that kind has such a name") }
+}
+
+/// Checks the name of a database: letters, digits, dots, dashes and underscores, at most 63 bytes.
+///
+/// # Errors
+/// When the name could be anything but one directory's name.
+pub fn check_database(name: &str) -> Result<(), NameError> {
+    let refuse = |reason| Err(NameError { what: "database name", name: cut(name), reason });
+    if name.is_empty() {
+        return refuse("it is empty");
+    }
+    if name.len() > MAX_DATABASE_BYTES {
+        return refuse("it is longer than 63 bytes");
+    }
+    if name.starts_with('.') {
+        return refuse("it begins with a dot");
+    }
+    if name.contains("..") {
+        return refuse("it has two dots in a row");
+    }
+    if !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_')) {
+        return refuse("it has a character other than letters, digits, dots and dashes");
+    }
+    Ok(())
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(300).collect()
+}
+
+fn part_fault(part: &str) -> Option<&'static str> {
+    if part.is_empty() {
+        return Some("it is absolute or has an empty part");
+    }
+    if part.len() > MAX_PART_BYTES {
+        return Some("a part of it is too long");
+    }
+    if part.starts_with('.') {
+        return Some("a part of it begins with a dot");
+    }
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '+');
+    if !part.chars().all(fine) {
+        return Some("it has a character that no such file has");
+    }
+    None
+}
+
+fn is_store_tree(path: &str) -> bool {
+    let allocator_of = path.strip_suffix(".id");
+    STORE_TREES.contains(&path) || allocator_of.is_some_and(|store| RECORD_STORES.contains(&store))
+}
+
+/// `schema/index/<provider>/<index id>/` and at least one more part.
+fn is_index_file(parts: &[&str]) -> bool {
+    match parts {
+        ["schema", "index", _, id, _, ..] => is_decimal(id),
+        _ => false,
+    }
+}
+
+fn is_numbered(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(is_decimal)
+}
+
+/// Decimal as Java writes a `long`: no sign, no leading zero.
+fn is_decimal(text: &str) -> bool {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits && (text == "0" || !text.starts_with('0')) && text.parse::<i64>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names that real databases have.
+    #[test]
+    fn accepts_what_real_databases_have() {
+        for (kind, path) in [
+            (FileKind::Record, "neostore"),
+            (FileKind::Record, "neostore.propertystore.db.index.keys"),
+            (FileKind::Tree, "neostore.nodestore.db.labels.id"),
+            (FileKind::Tree, "neostore.counts.db"),
+            (FileKind::Tree, "schema/index/token-lookup-1.0/1/index-1"),
+            (FileKind::Lucene, "schema/index/text-2.0/12/1/segments_2"),
+            (FileKind::Lucene, "schema/index/fulltext-1.0/3/failure-message"),
+            (FileKind::Log, "neostore.transaction.db.0"),
+            (FileKind::Log, "neostore.transaction.db.9223372036854775807"),
+            (FileKind::Checkpoint, "checkpoint.17"),
+        ] {
+            assert_eq!(check_path(kind, path), Ok(()), "{path}");
+        }
+    }
+
+    /// What a hostile server may send, each as every kind.
+    #[test]
+    fn refuses_what_could_leave_the_directory() {
+        let long = format!("schema/index/a/1/{}", "x".repeat(256));
+        let deep = format!("schema/index/a/1/{}", ["x"; 5].join("/"));
+        for path in [
+            "",
+            "/",
+            ".",
+            "..",
+            "/etc/passwd",
+            "../neostore",
+            "neostore/../../x",
+            "neostore/",
+            "/neostore",
+            "neostore\0",
+            "neostore\n",
+            "schema/index/a/1/../../../../../x",
+            "schema/index/a/1/..",
+            "schema/index/a/1/.hidden",
+            "schema/index/a/1//x",
+            "schema/index/a/1",
+            "schema/index/a/x/index-1",
+            "schema/index/a/1/b\\c",
+            "schema/index/a/1/b c",
+            "schema/index/a/1/\u{202e}",
+            "schema/other/a/1/b",
+            "database_lock",
+            ".neo4j-backup.json",
+            "neostore.id",
+            "Neostore",
+            "neostore.transaction.db.",
+            "neostore.transaction.db.00",
+            "neostore.transaction.db.0.tmp",
+            "neostore.transaction.db.-1",
+            "neostore.transaction.db.9223372036854775808",
+            "checkpoint.",
+            "checkpoint.+1",
+            &long,
+            &deep,
+        ] {
+            for kind in [
+                FileKind::Record,
+                FileKind::Tree,
+                FileKind::Lucene,
+                FileKind::Log,
+                FileKind::Checkpoint,
+            ] {
+                if path == "neostore.id" && kind == FileKind::Tree {
+                    continue; // harmless: one plain file of the store directory
+                }
+                assert!(check_path(kind, path).is_err(), "{kind:?} {path:?}");
+            }
+        }
+        assert!(check_path(FileKind::Record, "checkpoint.0").is_err());
+        assert!(check_path(FileKind::Log, "checkpoint.0").is_err());
+    }
+
+    /// Neo4j's rules, with room for letters of other scripts.
+    #[test]
+    fn database_names() {
+        let longest = "a".repeat(MAX_DATABASE_BYTES);
+        for name in ["neo4j", "system", "a.b-c", "my_db", "Größe", "1a", &longest] {
+            assert_eq!(check_database(name), Ok(()), "{name}");
+        }
+        let too_long = "a".repeat(MAX_DATABASE_BYTES + 1);
+        for name in
+            ["", ".", "..", ".a", "a..b", "a/b", "a\\b", "a\0", "a b", "a\n", "a%2f", "*", &too_long]
+        {
+            assert!(check_database(name).is_err(), "{name:?}");
+        }
+    }
+}
