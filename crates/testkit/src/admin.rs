@@ -1,0 +1,17 @@
+//! Neo4j's own administration tool, on the home of a stopped server.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::jars;
+use crate::process::{self, Finished};
+use crate::versions::Version;
+
+/// Runs `neo4j-admin <args>` of `version` on `home`; a failure of the tool is not an error here.
+pub fn run(version: &Version, home: &Path, args: &[&str], limit: Duration) -> Result<Finished> {
+    let mut command = jars::java(version, &["-Xmx512m"], "org.neo4j.cli.AdminTool")?;
+    command.args(args).env("NEO4J_HOME", home).env("NEO4J_CONF", home.join("conf"));
+    process::run(command, limit)
+}

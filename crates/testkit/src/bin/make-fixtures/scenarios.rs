@@ -1,0 +1,124 @@
+//! The table of scenarios.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value as Json};
+use testkit::server::{Builder, Server};
+use testkit::versions::{self, Version};
+
+use crate::files::Keep;
+use crate::{facts, workload};
+
+/// One folder of fixtures and how it is made.
+pub struct Scenario {
+    /// `<version>/<scenario>`, relative to `fixtures`.
+    pub path: &'static str,
+    /// What it shows.
+    pub about: &'static str,
+    /// What of the database is kept.
+    pub keep: Keep,
+    /// Makes a home and ends its server; returns the facts.
+    pub run: fn(&Path) -> Result<Facts>,
+}
+
+type Facts = Map<String, Json>;
+type Work = fn(&Server) -> Result<()>;
+
+const V5: &Version = &versions::V5_26;
+const V2026: &Version = &versions::V2026_08;
+
+const MIXED: &str = "\
+Creations, updates and deletions of nodes, relationships and properties of all types, long strings\n\
+and arrays, many labels, dense nodes, tokens, all kinds of indexes and a constraint; checkpoints in\n\
+between; cleanly stopped, so that the logs replayed from the start give the record stores.";
+const TREES: &str = "\
+The same transactions as in `mixed`, and trees instead of the record stores; cleanly stopped.";
+const KILLED: &str = "\
+The same transactions as in `mixed`, but the server was killed: the last transactions come after\n\
+the last checkpoint, and the stores may lack them.";
+const ROTATED: &str = "\
+Long strings until the transaction log went on to a second file; cleanly stopped.";
+const STANDARD: &str = "\
+The same transactions as in `mixed`, in the store format `standard`; cleanly stopped.";
+const UPGRADED: &str = "\
+A database of 5.26.30, cleanly stopped, that 2026.08.1 then wrote to: log and checkpoint files of\n\
+both kernel versions in one folder, with the upgrade transaction at the end of the older log.";
+
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[
+    scenario("5.26.30/mixed", MIXED, Keep::Records, |home| mixed(V5, home, &[])),
+    scenario("2026.08.1/mixed", MIXED, Keep::Records, |home| mixed(V2026, home, &[])),
+    scenario("5.26.30-upgraded-to-2026.08.1/upgrade", UPGRADED, Keep::Records, upgrade),
+    scenario("5.26.30/rotated", ROTATED, Keep::Logs, |home| rotated(V5, home)),
+    scenario("2026.08.1/rotated", ROTATED, Keep::Logs, |home| rotated(V2026, home)),
+    scenario("5.26.30/trees", TREES, Keep::Trees, |home| mixed(V5, home, &[])),
+    scenario("2026.08.1/trees", TREES, Keep::Trees, |home| mixed(V2026, home, &[])),
+    scenario("5.26.30/killed", KILLED, Keep::Records, |home| killed(V5, home)),
+    scenario("2026.08.1/killed", KILLED, Keep::Records, |home| killed(V2026, home)),
+    scenario("5.26.30/standard", STANDARD, Keep::Records, |home| {
+        mixed(V5, home, &[("db.format", "standard")])
+    }),
+];
+
+const fn scenario(
+    path: &'static str,
+    about: &'static str,
+    keep: Keep,
+    run: fn(&Path) -> Result<Facts>,
+) -> Scenario {
+    Scenario { path, about, keep, run }
+}
+
+fn mixed(version: &Version, home: &Path, settings: &[(&str, &str)]) -> Result<Facts> {
+    one_server(version, home, settings, workload::everything)
+}
+
+fn rotated(version: &Version, home: &Path) -> Result<Facts> {
+    one_server(version, home, &[], workload::fill_a_log)
+}
+
+fn upgrade(home: &Path) -> Result<Facts> {
+    let older = one_server(V5, home, &[], workload::little)?;
+    let mut all = one_server(V2026, home, &[], workload::a_little_more)?;
+    all.insert("before_upgrade".to_owned(), Json::Object(older));
+    Ok(all)
+}
+
+fn killed(version: &Version, home: &Path) -> Result<Facts> {
+    let mut server = builder(version, home, &[]).start()?;
+    workload::everything(&server)?;
+    let all = facts::from_server(&server)?;
+    server.kill()?;
+    finish(version, home, all)
+}
+
+/// A new or an existing home, `work`, a clean stop.
+fn one_server(
+    version: &Version,
+    home: &Path,
+    settings: &[(&str, &str)],
+    work: Work,
+) -> Result<Facts> {
+    let mut server = builder(version, home, settings).start()?;
+    work(&server)?;
+    let all = facts::from_server(&server)?;
+    server.stop()?;
+    finish(version, home, all)
+}
+
+fn builder(version: &Version, home: &Path, settings: &[(&str, &str)]) -> Builder {
+    let mut builder = Server::builder(version).home(home);
+    builder = builder.setting("db.checkpoint.interval.time", "2s");
+    builder = builder.setting("db.tx_log.rotation.size", "128k");
+    for (name, value) in settings {
+        builder = builder.setting(name, value);
+    }
+    builder
+}
+
+fn finish(version: &Version, home: &Path, mut all: Facts) -> Result<Facts> {
+    all.extend(facts::from_admin_tool(version, home).context("admin tool")?);
+    all.insert("checkpoints".to_owned(), facts::checkpoints(home)?);
+    Ok(all)
+}

@@ -1,0 +1,264 @@
+//! A small Bolt client: one connection, one query at a time, no hidden retries.
+//!
+//! Ours, since a test must know exactly what was sent and what was acknowledged: a driver that
+//! pools, retries and needs a runtime would blur both. Speaks Bolt 5.1 to 5.4.
+
+mod value;
+
+use std::io::{BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+use std::{error, fmt};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+pub use value::{Map, Value};
+
+/// Builds the parameters of a query: `params! { "id" => 1, "name" => "x" }`.
+#[macro_export]
+macro_rules! params {
+    ($($key:expr => $value:expr),* $(,)?) => {
+        $crate::bolt::Map::from([$(($key.to_owned(), $crate::bolt::Value::from($value))),*])
+    };
+}
+
+/// Rows of a result, each with its columns in the order of the query.
+pub type Rows = Vec<Vec<Value>>;
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const MAGIC: [u8; 4] = [0x60, 0x60, 0xb0, 0x17];
+/// 5.4 and three minor versions below it; the three other proposals are unused.
+const PROPOSALS: [u8; 16] = [0, 3, 4, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const CHUNK_SIZE_MAX: usize = 0xffff;
+
+const HELLO: u8 = 0x01;
+const RESET: u8 = 0x0f;
+const RUN: u8 = 0x10;
+const BEGIN: u8 = 0x11;
+const COMMIT: u8 = 0x12;
+const ROLLBACK: u8 = 0x13;
+const PULL: u8 = 0x3f;
+const LOGON: u8 = 0x6a;
+const SUCCESS: u8 = 0x70;
+const RECORD: u8 = 0x71;
+const IGNORED: u8 = 0x7e;
+const FAILURE: u8 = 0x7f;
+
+/// The server's refusal of a query; the connection stays usable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Such as `Neo.TransientError.Transaction.DeadlockDetected`.
+    pub code: String,
+    /// What the server says about it.
+    pub message: String,
+}
+
+impl Failure {
+    /// Whether the same transaction may succeed when tried again.
+    pub fn is_transient(&self) -> bool {
+        self.code.starts_with("Neo.TransientError.")
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl error::Error for Failure {}
+
+/// Where to connect, as whom and to which database.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// The server's Bolt port.
+    pub socket: SocketAddr,
+    /// The password of the user `neo4j`.
+    pub password: String,
+    /// The database that queries run on.
+    pub database: String,
+}
+
+impl Address {
+    /// The same server and user, another database.
+    pub fn database(&self, name: &str) -> Address {
+        Address { database: name.to_owned(), ..self.clone() }
+    }
+}
+
+/// An authenticated connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+    database: String,
+    in_transaction: bool,
+}
+
+impl Connection {
+    /// Connects and logs on; no answer within `limit` is an error, here and in every query.
+    pub fn open(address: &Address, limit: Duration) -> Result<Connection> {
+        let socket = TcpStream::connect_timeout(&address.socket, CONNECT_LIMIT.min(limit))
+            .context("connect to Bolt")?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(limit))?;
+        socket.set_write_timeout(Some(limit))?;
+        let mut connection = Connection {
+            stream: BufReader::new(socket),
+            database: address.database.clone(),
+            in_transaction: false,
+        };
+        connection.shake_hands()?;
+        let agent = params! { "product" => "neo4j-backup-testkit/0.1" };
+        let hello = params! { "user_agent" => "neo4j-backup-testkit/0.1", "bolt_agent" => agent };
+        connection.ask(HELLO, vec![hello.into()])?;
+        let logon = params! {
+            "scheme" => "basic", "principal" => "neo4j", "credentials" => &*address.password,
+        };
+        connection.ask(LOGON, vec![logon.into()])?;
+        Ok(connection)
+    }
+
+    /// Runs a query, in the open transaction if there is one, and returns all rows.
+    pub fn run(&mut self, query: &str, params: Map) -> Result<Rows> {
+        let extra = if self.in_transaction { Map::new() } else { self.on_database() };
+        let pull = params! { "n" => -1 };
+        self.send(RUN, vec![query.into(), params.into(), extra.into()])?;
+        self.send(PULL, vec![pull.into()])?;
+        let run = self.receive();
+        let pulled = self.receive();
+        match (run, pulled) {
+            (Ok(_), Ok((_, rows))) => Ok(rows),
+            (Err(error), _) | (Ok(_), Err(error)) => {
+                let error = self.after_error(error);
+                Err(error.context(format!("query: {}", shortened(query))))
+            }
+        }
+    }
+
+    /// Runs a query without parameters.
+    pub fn query(&mut self, query: &str) -> Result<Rows> {
+        self.run(query, Map::new())
+    }
+
+    /// Runs a query whose result is one number.
+    pub fn number(&mut self, query: &str) -> Result<i64> {
+        let rows = self.query(query)?;
+        let first = rows.first().and_then(|row| row.first());
+        first.and_then(Value::as_int).with_context(|| format!("no number from: {query}"))
+    }
+
+    /// Opens a transaction.
+    pub fn begin(&mut self) -> Result<()> {
+        ensure!(!self.in_transaction, "a transaction is open already");
+        let database = self.on_database();
+        self.ask(BEGIN, vec![database.into()])?;
+        self.in_transaction = true;
+        Ok(())
+    }
+
+    /// Commits the open transaction; when this returns, the server has acknowledged it.
+    pub fn commit(&mut self) -> Result<()> {
+        self.ask(COMMIT, vec![])?;
+        self.in_transaction = false;
+        Ok(())
+    }
+
+    /// Rolls the open transaction back; nothing to do if a failure has done so.
+    pub fn rollback(&mut self) -> Result<()> {
+        if self.in_transaction {
+            self.ask(ROLLBACK, vec![])?;
+            self.in_transaction = false;
+        }
+        Ok(())
+    }
+
+    fn on_database(&self) -> Map {
+        params! { "db" => &*self.database }
+    }
+
+    fn shake_hands(&mut self) -> Result<()> {
+        let socket = self.stream.get_mut();
+        socket.write_all(&[&MAGIC[..], &PROPOSALS].concat())?;
+        let mut chosen = [0; 4];
+        self.stream.read_exact(&mut chosen).context("Bolt handshake")?;
+        ensure!(chosen[3] == 5, "the server speaks none of Bolt 5.1 to 5.4: {chosen:?}");
+        Ok(())
+    }
+
+    fn ask(&mut self, message: u8, fields: Vec<Value>) -> Result<()> {
+        self.send(message, fields)?;
+        match self.receive() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.after_error(error)),
+        }
+    }
+
+    /// A failure ends the transaction, and the server ignores all but RESET after it.
+    fn after_error(&mut self, error: anyhow::Error) -> anyhow::Error {
+        if error.downcast_ref::<Failure>().is_some() {
+            self.in_transaction = false;
+            let reset = self.send(RESET, vec![]).and_then(|()| self.receive());
+            if let Err(lost) = reset {
+                return lost.context(format!("reset the connection after: {error}"));
+            }
+        }
+        error
+    }
+
+    fn send(&mut self, message: u8, fields: Vec<Value>) -> Result<()> {
+        let mut bytes = Vec::new();
+        Value::Struct(message, fields).pack(&mut bytes);
+        let mut chunks = Vec::with_capacity(bytes.len() + 4);
+        for chunk in bytes.chunks(CHUNK_SIZE_MAX) {
+            chunks.extend(u16::try_from(chunk.len())?.to_be_bytes());
+            chunks.extend(chunk);
+        }
+        chunks.extend([0, 0]);
+        self.stream.get_mut().write_all(&chunks).context("send over Bolt")
+    }
+
+    /// Rows up to the summary, and the summary.
+    fn receive(&mut self) -> Result<(Map, Rows)> {
+        let mut rows = Vec::new();
+        loop {
+            let (tag, mut fields) = match self.message()? {
+                Value::Struct(tag, fields) => (tag, fields),
+                other => bail!("not a Bolt message: {other:?}"),
+            };
+            match (tag, fields.pop()) {
+                (RECORD, Some(Value::List(row))) => rows.push(row),
+                (SUCCESS, Some(Value::Map(summary))) => return Ok((summary, rows)),
+                (FAILURE, Some(Value::Map(failure))) => {
+                    let text = |key| failure.get(key).and_then(Value::as_str).unwrap_or_default();
+                    let (code, message) = (text("code").to_owned(), text("message").to_owned());
+                    return Err(Failure { code, message }.into());
+                }
+                (IGNORED, _) => bail!("the server ignored a request after a failure"),
+                (tag, field) => bail!("unknown Bolt message {tag:#x}: {field:?}"),
+            }
+        }
+    }
+
+    fn message(&mut self) -> Result<Value> {
+        let mut bytes = Vec::new();
+        loop {
+            let mut size = [0; 2];
+            self.stream.read_exact(&mut size).context("receive over Bolt")?;
+            let size = usize::from(u16::from_be_bytes(size));
+            if size == 0 && !bytes.is_empty() {
+                break;
+            }
+            let start = bytes.len();
+            bytes.resize(start + size, 0);
+            self.stream.read_exact(&mut bytes[start..]).context("receive over Bolt")?;
+        }
+        let mut rest = &bytes[..];
+        let value = Value::unpack(&mut rest)?;
+        ensure!(rest.is_empty(), "{} bytes after a Bolt message", rest.len());
+        Ok(value)
+    }
+}
+
+fn shortened(query: &str) -> String {
+    query.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(160).collect()
+}
