@@ -31,8 +31,13 @@
 
 pub mod admin;
 pub mod bolt;
+pub mod consistency;
 pub mod jars;
 pub mod jdk;
+pub mod load;
 pub mod process;
+pub mod random;
+pub mod schema;
+pub mod seed;
 pub mod server;
 pub mod versions;

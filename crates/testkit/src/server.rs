@@ -97,12 +97,11 @@ impl Builder {
         if !home.join("data/databases/system").exists() {
             set_initial_password(&self.version, &home, &self.password)?;
         }
-        let port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut server = Server {
             builder: self,
             home,
             child: None,
-            socket: port,
+            socket: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             started_in: Duration::ZERO,
             _temporary: temporary,
         };
@@ -137,13 +136,14 @@ impl Server {
         }
     }
 
-    /// Starts a stopped or killed server once more, on another port.
+    /// Starts a stopped or killed server once more, on the same port if it is still free.
     pub fn start_again(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "the server runs already");
         for attempt in 1.. {
             let result = self.try_start();
             let Err(error) = result else { break };
             self.kill().ok();
+            self.socket.set_port(0);
             // Another process took the port between our look and the server's.
             let taken = format!("{error:#}").contains("Address already in use");
             if !taken || attempt == ANOTHER_PORT_TRIES {
@@ -155,8 +155,7 @@ impl Server {
 
     fn try_start(&mut self) -> Result<()> {
         let begun = Instant::now();
-        // Asking for port 0 yields a free one; it is closed again before the server binds it.
-        self.socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        self.socket = free_port(self.socket)?;
         fs::write(self.conf(), self.builder.settings.text(self.socket))?;
         let heap = format!("-Xmx{}", self.builder.heap);
         let mut flags = vec!["-Xms128m", &heap];
@@ -270,6 +269,13 @@ impl Drop for Server {
             eprintln!("testkit: {error:#}");
         }
     }
+}
+
+/// `wanted` if it is free; port 0 yields any. It is closed again before the server binds it.
+fn free_port(wanted: SocketAddr) -> Result<SocketAddr> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = TcpListener::bind(wanted).or_else(|_| TcpListener::bind(any))?;
+    Ok(listener.local_addr()?)
 }
 
 /// Neo4j's own tool takes 5 s for this, so what it wrote once is kept beside the jars.

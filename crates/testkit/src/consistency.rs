@@ -1,0 +1,67 @@
+//! Neo4j's own consistency checker, on the home of a stopped server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::admin;
+use crate::versions::Version;
+
+const CHECK_LIMIT: Duration = Duration::from_secs(600);
+/// What the checker prints last when it went through all and found nothing.
+const CLEAN: &str = "Consistency check completed successfully";
+
+/// What the checker said.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// How the checker ended.
+    pub status: ExitStatus,
+    /// All it printed.
+    pub output: String,
+    /// The inconsistencies, one block of lines each; empty when there are none.
+    pub inconsistencies: String,
+    /// Where the checker wrote its report, if it did; under the home's `reports`.
+    pub file: Option<PathBuf>,
+}
+
+impl Report {
+    /// Whether exit code, output and report all say that the database is consistent.
+    pub fn is_consistent(&self) -> bool {
+        self.status.success() && self.inconsistencies.is_empty() && self.output.contains(CLEAN)
+    }
+
+    /// An error with all that was said, unless the database is consistent.
+    pub fn into_result(self) -> Result<()> {
+        ensure!(
+            self.is_consistent(),
+            "the consistency check failed: {}\n{}\n{}",
+            self.status,
+            self.output,
+            self.inconsistencies
+        );
+        Ok(())
+    }
+}
+
+/// Runs `neo4j-admin database check` on a database that was shut down cleanly.
+pub fn check(version: &Version, home: &Path, database: &str) -> Result<Report> {
+    let reports = home.join("reports");
+    fs::create_dir_all(&reports)?;
+    let before = files_in(&reports)?;
+    let report_path = format!("--report-path={}", reports.display());
+    let args = ["database", "check", &report_path, database];
+    let finished = admin::run(version, home, &args, CHECK_LIMIT)?;
+    let file = files_in(&reports)?.into_iter().find(|file| !before.contains(file));
+    let inconsistencies = match &file {
+        Some(file) => fs::read_to_string(file)?,
+        None => String::new(),
+    };
+    Ok(Report { status: finished.status, output: finished.output, inconsistencies, file })
+}
+
+fn files_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
+}

@@ -1,0 +1,65 @@
+//! The schema of the load: what `seed` creates, what stays, and what comes and goes.
+
+/// One index or constraint of the load.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// Its name.
+    pub name: &'static str,
+    /// What follows the name in `CREATE ... <name> IF NOT EXISTS`.
+    pub kind: &'static str,
+    /// What it covers.
+    pub on: &'static str,
+}
+
+impl Rule {
+    /// The statement that creates it, unless it exists.
+    pub fn create(&self) -> String {
+        format!("CREATE {} {} IF NOT EXISTS FOR {}", self.kind, self.name, self.on)
+    }
+
+    /// The statement that drops it, if it exists.
+    pub fn drop(&self) -> String {
+        let what = if self.is_constraint() { "CONSTRAINT" } else { "INDEX" };
+        format!("DROP {what} {} IF EXISTS", self.name)
+    }
+
+    /// Whether it is a constraint, which has an index of the same name.
+    pub fn is_constraint(&self) -> bool {
+        self.kind == "CONSTRAINT"
+    }
+}
+
+const fn rule(kind: &'static str, name: &'static str, on: &'static str) -> Rule {
+    Rule { name, kind, on }
+}
+
+const VECTOR_OF_8: &str = "(i:Item) ON (i.vec) OPTIONS {indexConfig: \
+                           {`vector.dimensions`: 8, `vector.similarity_function`: 'cosine'}}";
+
+/// Created by `seed` and never dropped.
+pub const LASTING: &[Rule] = &[
+    rule("CONSTRAINT", "account_id", "(a:Account) REQUIRE a.id IS UNIQUE"),
+    rule("CONSTRAINT", "writer_id", "(w:Writer) REQUIRE w.id IS UNIQUE"),
+    rule("CONSTRAINT", "hub_id", "(h:Hub) REQUIRE h.id IS UNIQUE"),
+    rule("RANGE INDEX", "seq_writer_n", "(s:Seq) ON (s.writer, s.n)"),
+    rule("RANGE INDEX", "item_writer_n", "(i:Item) ON (i.writer, i.n)"),
+    rule("RANGE INDEX", "item_n", "(i:Item) ON (i.n)"),
+    rule("TEXT INDEX", "item_text", "(i:Item) ON (i.text)"),
+    rule("POINT INDEX", "item_place", "(i:Item) ON (i.place)"),
+    rule("FULLTEXT INDEX", "item_words", "(i:Item) ON EACH [i.text]"),
+    rule("VECTOR INDEX", "item_vector", VECTOR_OF_8),
+    rule("RANGE INDEX", "next_n", "()-[r:NEXT]-() ON (r.n)"),
+];
+
+/// Created and dropped while the load runs.
+pub const PASSING: &[Rule] = &[
+    rule("RANGE INDEX", "passing_range", "(i:Item) ON (i.i, i.len)"),
+    rule("TEXT INDEX", "passing_text", "(a:Seq) ON (a.note)"),
+    rule("FULLTEXT INDEX", "passing_words", "(n:Item|Seq) ON EACH [n.text, n.note]"),
+    rule("POINT INDEX", "passing_point", "(s:Seq) ON (s.place)"),
+    rule("CONSTRAINT", "passing_unique", "(i:Item) REQUIRE i.serial IS UNIQUE"),
+    rule("VECTOR INDEX", "passing_vector", {
+        "(s:Seq) ON (s.vec) OPTIONS {indexConfig: \
+         {`vector.dimensions`: 8, `vector.similarity_function`: 'euclidean'}}"
+    }),
+];
