@@ -22,7 +22,7 @@
 //! # let load = Load::start(&live, LoadOptions::default())?;
 //! let expected = load.history().expected(before, after);
 //! let mut restored = Server::builder(version).home(home).start()?;
-//! verdict::examine(&restored, &expected)?.into_result()?;
+//! verdict::examine(&restored, &expected).into_result()?;
 //! restored.stop()?;
 //! consistency::check(version, home, "neo4j")?.into_result()?;
 //! # Ok(())
@@ -40,4 +40,5 @@ pub mod random;
 pub mod schema;
 pub mod seed;
 pub mod server;
+pub mod verdict;
 pub mod versions;

@@ -173,10 +173,8 @@ mod tests {
     fn expectations_follow_from_the_times() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let attempt = |begun, end: Option<u64>| Attempt {
-            begun: at(begun),
-            acknowledged: end.map(at),
-        };
+        let attempt =
+            |begun, end: Option<u64>| Attempt { begun: at(begun), acknowledged: end.map(at) };
         let history = History::new(&[5, 0]);
         locked(&history.writers[0]).attempts =
             vec![attempt(1, Some(2)), attempt(3, Some(6)), attempt(7, None)];

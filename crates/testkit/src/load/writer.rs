@@ -40,8 +40,7 @@ const CHANGE_AND_CLEAR: &str = "\
 MATCH (i:Item {writer: $w, n: $m}) SET i.text = $text, i.len = size($text) \
 REMOVE i.changed, i:Marked RETURN count(i)";
 
-const DELETE: &str =
-    "MATCH (i:Item {writer: $w, n: $m}) WITH collect(i) AS items, count(i) AS found \
+const DELETE: &str = "MATCH (i:Item {writer: $w, n: $m}) WITH collect(i) AS items, count(i) AS found \
      FOREACH (i IN items | DETACH DELETE i) RETURN found";
 
 /// A transaction whose items are still there.
@@ -248,7 +247,8 @@ impl Writer {
     }
 
     fn item(&mut self, n: u64, i: u32) -> Map {
-        let text = format!("item {} {n} {i} {}", self.id, self.words(380));
+        let words = self.words(380);
+        let text = format!("item {} {n} {i} {words}", self.id);
         let vector = (0..VECTOR_SIZE).map(|k| f64::from(if k == 0 { i + 1 } else { k }) / 2.0);
         let mut numbers = vec![self.random.next().cast_signed(); self.random.below(12) as usize];
         numbers.push(n.cast_signed());

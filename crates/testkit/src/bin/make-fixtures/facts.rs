@@ -13,6 +13,9 @@ use testkit::versions::Version;
 
 const INFO_LIMIT: Duration = Duration::from_secs(120);
 
+/// Where the first entry of a log or checkpoint file begins with the kernel version.
+const FIRST_ENTRY: usize = 128;
+
 /// Queries over the whole graph, each a list of rows in `facts.json`.
 const ROWS: &[(&str, &str)] = &[
     (
@@ -49,7 +52,6 @@ pub fn from_server(server: &Server) -> Result<Map<String, Json>> {
     let components =
         connection.query("CALL dbms.components() YIELD versions RETURN versions[0]")?;
     facts.insert("server".to_owned(), json_of(&components[0][0]));
-    facts.insert("kernel_version".to_owned(), json!(server.version().kernel_version));
     let id = connection.query("SHOW DATABASES YIELD name, databaseID WHERE name = 'neo4j'")?;
     facts.insert("database_id".to_owned(), json_of(&id[0][1]));
     for (name, query) in NUMBERS {
@@ -92,6 +94,18 @@ pub fn checkpoints(home: &Path) -> Result<Json> {
     let checkpoints = checkpoints.collect::<Result<Vec<_>>>().context("read debug.log")?;
     ensure!(!checkpoints.is_empty(), "debug.log tells of no checkpoint");
     Ok(Json::Array(checkpoints))
+}
+
+/// The kernel version, which our table and the newest checkpoint file must agree on.
+pub fn kernel_version(version: &Version, home: &Path) -> Result<Json> {
+    let dir = home.join("data/transactions/neo4j");
+    let newest =
+        (0..).map(|n| dir.join(format!("checkpoint.{n}"))).take_while(|file| file.exists());
+    let bytes = fs::read(newest.last().context("no checkpoint file")?)?;
+    let written = bytes.get(FIRST_ENTRY).copied();
+    let wanted = version.kernel_version;
+    ensure!(written == Some(wanted), "kernel version {written:?} instead of {wanted}");
+    Ok(json!(wanted))
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {

@@ -44,6 +44,9 @@ The same transactions as in `mixed`, in the store format `standard`; cleanly sto
 const UPGRADED: &str = "\
 A database of 5.26.30, cleanly stopped, that 2026.08.1 then wrote to: log and checkpoint files of\n\
 both kernel versions in one folder, with the upgrade transaction at the end of the older log.";
+const LITTLE: &str = "\
+A few transactions and checkpoints, for the layout of this version's log and checkpoint entries;\n\
+cleanly stopped.";
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
@@ -59,6 +62,13 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("5.26.30/standard", STANDARD, Keep::Records, |home| {
         mixed(V5, home, &[("db.format", "standard")])
     }),
+    scenario("5.20.0/little", LITTLE, Keep::Logs, |home| little("5.20.0", home)),
+    scenario("5.22.0/little", LITTLE, Keep::Logs, |home| little("5.22.0", home)),
+    scenario("5.23.0/little", LITTLE, Keep::Logs, |home| little("5.23.0", home)),
+    scenario("2025.04.0/little", LITTLE, Keep::Logs, |home| little("2025.04.0", home)),
+    scenario("2025.05.0/little", LITTLE, Keep::Logs, |home| little("2025.05.0", home)),
+    scenario("2026.02.3/little", LITTLE, Keep::Logs, |home| little("2026.02.3", home)),
+    scenario("2026.07.1/little", LITTLE, Keep::Logs, |home| little("2026.07.1", home)),
 ];
 
 const fn scenario(
@@ -76,6 +86,11 @@ fn mixed(version: &Version, home: &Path, settings: &[(&str, &str)]) -> Result<Fa
 
 fn rotated(version: &Version, home: &Path) -> Result<Facts> {
     one_server(version, home, &[], workload::fill_a_log)
+}
+
+fn little(version: &str, home: &Path) -> Result<Facts> {
+    let version = versions::find(version).context("not in the table of versions")?;
+    one_server(&version, home, &[], workload::little)
 }
 
 fn upgrade(home: &Path) -> Result<Facts> {
@@ -120,5 +135,6 @@ fn builder(version: &Version, home: &Path, settings: &[(&str, &str)]) -> Builder
 fn finish(version: &Version, home: &Path, mut all: Facts) -> Result<Facts> {
     all.extend(facts::from_admin_tool(version, home).context("admin tool")?);
     all.insert("checkpoints".to_owned(), facts::checkpoints(home)?);
+    all.insert("kernel_version".to_owned(), facts::kernel_version(version, home)?);
     Ok(all)
 }

@@ -1,0 +1,138 @@
+//! Whether a database is what the load's writers made of it, up to one commit each.
+//!
+//! Everything found is collected: a report that stops at the first finding hides the others.
+
+mod checks;
+mod items;
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::bolt::Connection;
+use crate::load::Expected;
+use crate::server::Server;
+
+/// Findings of one check that are told in full; the rest is counted.
+const TOLD_MAX: usize = 20;
+
+/// What was found, and figures that say how much was looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Verdict {
+    /// What is wrong; empty if nothing is.
+    pub findings: Vec<String>,
+    /// What was seen.
+    pub figures: Figures,
+}
+
+/// Figures of an examined database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// For each writer, the last transaction that is there.
+    pub writers: Vec<u64>,
+    /// All nodes.
+    pub nodes: i64,
+    /// All relationships.
+    pub relationships: i64,
+    /// The writers' items.
+    pub items: i64,
+    /// Indexes, all of them online.
+    pub indexes: usize,
+    /// How long that took.
+    pub indexes_online_after: Duration,
+    /// Users other than `neo4j`; `None` if they were not looked at.
+    pub users: Option<usize>,
+}
+
+impl Verdict {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// The figures, or an error with all findings.
+    pub fn into_result(self) -> Result<Figures> {
+        if self.is_clean() {
+            return Ok(self.figures);
+        }
+        bail!("{self}")
+    }
+
+    /// Runs a check; that it cannot be carried out is a finding too.
+    fn check(
+        &mut self,
+        name: &str,
+        connection: Result<Connection>,
+        check: impl FnOnce(&mut Connection, &mut Vec<String>, &mut Figures) -> Result<()>,
+    ) {
+        let mut found = Vec::new();
+        let figures = &mut self.figures;
+        let result =
+            connection.and_then(|mut connection| check(&mut connection, &mut found, figures));
+        let more = found.len().saturating_sub(TOLD_MAX);
+        self.findings
+            .extend(found.into_iter().take(TOLD_MAX).map(|text| format!("{name}: {text}")));
+        if more > 0 {
+            self.findings.push(format!("{name}: ... and {more} more"));
+        }
+        if let Err(error) = result {
+            self.findings.push(format!("{name}: not completed: {error:#}"));
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} findings; {:?}", self.findings.len(), self.figures)?;
+        self.findings.iter().try_for_each(|finding| writeln!(f, "  {finding}"))
+    }
+}
+
+/// Examines the user database of a running server.
+///
+/// Waits for the indexes to come online first, since a restored server builds them anew.
+pub fn examine(server: &Server, expected: &Expected) -> Verdict {
+    let mut verdict = Verdict::default();
+    let begun = Instant::now();
+    verdict.check("schema", server.connect(), |connection, found, figures| {
+        figures.indexes = checks::schema(connection, found)?;
+        figures.indexes_online_after = begun.elapsed();
+        Ok(())
+    });
+    verdict.check("writers", server.connect(), |connection, found, figures| {
+        figures.writers = checks::writers(connection, &expected.writers, found)?;
+        Ok(())
+    });
+    verdict.check("accounts", server.connect(), |connection, found, _| {
+        checks::accounts(connection, found)
+    });
+    verdict.check("transactions", server.connect(), |connection, found, figures| {
+        figures.items = items::complete(connection, found)?;
+        Ok(())
+    });
+    verdict.check("content", server.connect(), |connection, found, _| {
+        items::content(connection, found)
+    });
+    verdict.check("indexes", server.connect(), |connection, found, _| {
+        checks::indexes_agree(connection, found)
+    });
+    verdict.check("totals", server.connect(), |connection, found, figures| {
+        (figures.nodes, figures.relationships) = checks::totals(connection, found)?;
+        Ok(())
+    });
+    verdict
+}
+
+/// Examines the users of a running server whose `system` was copied while the load ran.
+///
+/// Separate, since `system` and the user database are copied at different times, and since a
+/// restore of the user database alone keeps the target's users.
+pub fn examine_users(server: &Server, expected: &Expected) -> Verdict {
+    let mut verdict = Verdict::default();
+    verdict.check("users", server.connect_to("system"), |connection, found, figures| {
+        figures.users = Some(checks::users(connection, expected, found)?);
+        Ok(())
+    });
+    verdict
+}

@@ -1,0 +1,140 @@
+//! The testkit itself, on real servers: what it accepts is right, and damage is noticed.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use testkit::consistency;
+use testkit::load::{Expected, Load, LoadOptions};
+use testkit::seed::{SeedOptions, seed};
+use testkit::server::Server;
+use testkit::verdict::{self, Verdict};
+use testkit::versions::{self, Version};
+
+/// Goal: the load, the verdict and the checker agree with a real server, across a crash of it,
+/// and each kind of damage done on purpose is reported.
+/// Method: one server per version; damage by Cypher while it runs, and in a file when stopped.
+#[test]
+fn right_data_passes_and_damage_is_reported() {
+    for version in versions::under_test("right_data_passes_and_damage_is_reported") {
+        if let Err(error) = examine_all(&version) {
+            panic!("{}: {error:#}", version.name);
+        }
+    }
+}
+
+fn examine_all(version: &Version) -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let mut server = Server::builder(version).home(home.path()).start()?;
+    println!("{}: started in {:.1?}", version.name, server.started_in());
+    let expected = loaded(&mut server)?;
+
+    let verdict = verdict::examine(&server, &expected);
+    println!("{}: {verdict}", version.name);
+    verdict.into_result()?;
+    let users = verdict::examine_users(&server, &expected).into_result()?;
+    ensure!(users.users > Some(2), "the load made {:?} users", users.users);
+    ensure!(!expected.no_users.is_empty(), "the load dropped no user");
+
+    println!("{}: stopped in {:.1?}", version.name, server.stop()?);
+    for database in ["neo4j", "system"] {
+        let begun = Instant::now();
+        consistency::check(version, home.path(), database)?.into_result()?;
+        println!("{}: {database} checked in {:.1?}", version.name, begun.elapsed());
+    }
+
+    server.start_again()?;
+    damage_by_cypher(&server)?;
+    let verdict = verdict::examine(&server, &expected);
+    println!("{}: damaged: {verdict}", version.name);
+    for (_, finding) in DAMAGE {
+        reported(&verdict, finding)?;
+    }
+    let users = verdict::examine_users(&server, &expected);
+    reported(&users, "is missing")?;
+    reported(&users, "should not be there")?;
+
+    server.stop()?;
+    damage_relationships(home.path())?;
+    let report = consistency::check(version, home.path(), "neo4j")?;
+    println!("{}: damaged: {}", version.name, report.output);
+    ensure!(!report.is_consistent(), "the checker missed it: {report:?}");
+    ensure!(report.status.code() == Some(1), "the checker failed otherwise: {report:?}");
+    ensure!(!report.inconsistencies.is_empty(), "the checker named nothing: {report:?}");
+    Ok(())
+}
+
+/// A load during which the server is killed and comes back.
+fn loaded(server: &mut Server) -> Result<Expected> {
+    seed(server, &SeedOptions { filler_nodes: 3000 })?;
+    let load = Load::start(server, LoadOptions::default())?;
+    thread::sleep(Duration::from_secs(12));
+    let before_crash = load.acknowledged_before(Instant::now());
+    server.kill()?;
+    server.start_again()?;
+    thread::sleep(Duration::from_secs(6));
+    let history = load.history();
+    println!("{}: {}", server.version().name, load.stop()?);
+    let now = Instant::now();
+    let after = history.acknowledged_before(now);
+    let grew = before_crash.iter().zip(&after).all(|(before, after)| before < after);
+    ensure!(grew, "a writer did nothing after the crash: {before_crash:?} {after:?}");
+
+    // A second load continues the numbers of the first one.
+    let load = Load::start(server, LoadOptions { users_every: None, ..LoadOptions::default() })?;
+    thread::sleep(Duration::from_secs(2));
+    let second = load.history();
+    load.stop()?;
+    let users = history.expected(now, now);
+    let expected = second.expected(Instant::now(), Instant::now());
+    ensure!(expected.writers.iter().zip(&after).all(|(new, old)| new.at_least > *old));
+    Ok(Expected { users: users.users, no_users: users.no_users, ..expected })
+}
+
+/// Statements, and what of the verdict tells of each.
+const DAMAGE: &[(&str, &str)] = &[
+    ("MATCH (s:Seq {writer: 0, n: 3}) DETACH DELETE s", "writer 0: of 1 to"),
+    ("MATCH (w:Writer {id: 0}) SET w.n = w.n + 1000000", "was attempted"),
+    ("MATCH (w:Writer {id: 1}) SET w.n = 1", "was acknowledged"),
+    ("MATCH (a:Account {id: 7}) SET a.balance = a.balance + 1", "the balances add up to"),
+    (
+        "MATCH (i:Item {writer: 1}) WITH i ORDER BY i.n DESC LIMIT 1 DETACH DELETE i",
+        "items instead of",
+    ),
+    (
+        "MATCH (:Hub)<-[r:AT {writer: 0}]-(i:Item) WITH r LIMIT 1 DELETE r",
+        "dense relationships instead of",
+    ),
+    ("MATCH (i:Item) WITH i LIMIT 1 SET i.text = i.text + '!'", "content: writer"),
+    ("CREATE (:Item {writer: 9, n: 9})", "items of no transaction"),
+    ("CREATE (:Item {writer: 9, n: 10})", "items are counted differently"),
+    ("DROP INDEX item_place", "no index item_place"),
+    ("DROP CONSTRAINT account_id", "no constraint account_id"),
+];
+
+fn damage_by_cypher(server: &Server) -> Result<()> {
+    let mut connection = server.connect()?;
+    for (statement, _) in DAMAGE {
+        connection.query(statement)?;
+    }
+    let mut system = server.connect_to("system")?;
+    system.query("DROP USER user_1_0")?;
+    system.query("CREATE USER user_1_1 SET PASSWORD 'password of a dropped one'")?;
+    Ok(())
+}
+
+fn reported(verdict: &Verdict, finding: &str) -> Result<()> {
+    ensure!(verdict.findings.iter().any(|text| text.contains(finding)), "not reported: {finding}");
+    Ok(())
+}
+
+/// Overwrites the middle of the relationship store with zeros, that is, unused records.
+fn damage_relationships(home: &Path) -> Result<()> {
+    let path = home.join("data/databases/neo4j/neostore.relationshipstore.db");
+    let file = File::options().write(true).open(&path)?;
+    file.write_all_at(&[0; 512], fs::metadata(&path)?.len() / 2)?;
+    Ok(())
+}
