@@ -1,0 +1,97 @@
+//! A backup, for reading.
+
+use std::path::{Path, PathBuf};
+
+use crate::layout::{Area, staged_dir};
+use crate::{DatabaseEntry, Error, FileEntry, Manifest, Result, manifest};
+
+/// A backup directory and its manifest, as of the moment it was opened. Takes no lock.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    dir: PathBuf,
+    manifest: Manifest,
+}
+
+/// Where a database's files lie at present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    store: PathBuf,
+    transactions: PathBuf,
+}
+
+impl Backup {
+    /// Reads and checks the manifest of a backup.
+    pub fn open(dir: &Path) -> Result<Self> {
+        if !dir.is_dir() {
+            return Err(Error::NotABackup { dir: dir.to_owned() });
+        }
+        Ok(Self { dir: dir.to_owned(), manifest: manifest::read(dir)? })
+    }
+
+    /// The backup's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The entries of the databases that are named, or of all if none is.
+    pub fn select(&self, names: &[String]) -> Result<Vec<&DatabaseEntry>> {
+        if names.is_empty() {
+            return Ok(self.manifest.databases.iter().collect());
+        }
+        let find = |name: &String| {
+            self.manifest.database(name).ok_or_else(|| Error::NoSuchDatabase {
+                dir: self.dir.clone(),
+                name: name.clone(),
+                known: self.manifest.databases.iter().map(|e| e.name.clone()).collect(),
+            })
+        };
+        let mut entries = names.iter().map(find).collect::<Result<Vec<_>>>()?;
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries.dedup_by(|a, b| a.name == b.name);
+        Ok(entries)
+    }
+
+    /// Where the files of a database are: the one rule of the crate's documentation.
+    #[must_use]
+    pub fn locate(&self, entry: &DatabaseEntry) -> Located {
+        locate(&self.dir, entry)
+    }
+
+    /// Whether the manifest is still the one that was read: no run has replaced it since.
+    pub fn is_current(&self) -> Result<bool> {
+        Ok(manifest::read(&self.dir)? == self.manifest)
+    }
+}
+
+impl Located {
+    /// The directory of an area.
+    #[must_use]
+    pub fn dir(&self, area: Area) -> &Path {
+        match area {
+            Area::Store => &self.store,
+            Area::Transactions => &self.transactions,
+        }
+    }
+
+    /// The path of a file.
+    #[must_use]
+    pub fn file(&self, file: &FileEntry) -> PathBuf {
+        self.dir(file.area).join(&file.path)
+    }
+}
+
+pub(crate) fn locate(dir: &Path, entry: &DatabaseEntry) -> Located {
+    let place = |area: Area| {
+        let staged = staged_dir(dir, &entry.generation).join(area.staged_name());
+        let placed = dir.join(area.root_name()).join(&entry.name);
+        if staged.is_dir() { staged } else { placed }
+    };
+    Located { store: place(Area::Store), transactions: place(Area::Transactions) }
+}

@@ -1,0 +1,187 @@
+//! Do a database's transaction logs lead from checkpoint C to the last transaction E, without a
+//! gap, and does recovery start at C?
+
+use std::path::{Path, PathBuf};
+
+use formats::checkpoint::{Tail, decode_file};
+use formats::{LogVersion, TxId};
+use source::{LogScan, log_path, scan_logs};
+
+use crate::verify::{Finding, FindingKind};
+use crate::{DatabaseEntry, LastTx};
+
+/// Neo4j rotates a checkpoint file at 1 MiB; a much larger one is none of its.
+const CHECKPOINT_FILE_BYTES_MAX: u64 = 64 << 20;
+const CHECKPOINT_PREFIX: &str = "checkpoint.";
+
+/// Everything that is wrong with the logs in a directory, measured by what the entry says.
+pub(crate) fn findings(log_dir: &Path, entry: &DatabaseEntry) -> Vec<Finding> {
+    let mut check = Check { log_dir, entry, findings: Vec::new() };
+    check.logs();
+    check.checkpoint();
+    check.findings
+}
+
+struct Check<'a> {
+    log_dir: &'a Path,
+    entry: &'a DatabaseEntry,
+    findings: Vec<Finding>,
+}
+
+/// The last batch that was right.
+type LastGood = Option<(LogVersion, u64, TxId)>;
+
+impl Check<'_> {
+    fn logs(&mut self) {
+        let from = self.entry.checkpoint.position;
+        let mut last_good: LastGood = None;
+        let scanned = scan_logs(self.log_dir, from, &self.entry.store_id, &mut |version, batch| {
+            last_good = Some((version, batch.end, batch.tx_id));
+        });
+        match scanned {
+            Ok(scan) => self.compare(&scan),
+            Err(error) => {
+                let (version, offset, tx_id) = match last_good {
+                    Some((version, offset, tx_id)) => (version, offset, Some(tx_id)),
+                    None => (from.version, from.offset_bytes, None),
+                };
+                let what = with_causes(&error);
+                self.log(log_path(self.log_dir, version), Some(offset), tx_id, what);
+            }
+        }
+    }
+
+    fn compare(&mut self, scan: &LogScan) {
+        let expected = self.entry.last_tx;
+        let found = scan.last.map(|last| LastTx {
+            tx_id: last.tx_id,
+            checksum: last.checksum,
+            commit_time: last.commit_time,
+            end: last.end,
+        });
+        let end = log_path(self.log_dir, expected.end.version);
+        match found {
+            Some(found) if found == expected => {}
+            Some(found) => {
+                let path = log_path(self.log_dir, found.end.version);
+                let what = format!(
+                    "the logs end with transaction {} (checksum {}, at {}), \
+                     the backup with {} (checksum {}, at {})",
+                    found.tx_id,
+                    found.checksum,
+                    found.end, //
+                    expected.tx_id,
+                    expected.checksum,
+                    expected.end,
+                );
+                self.log(path, Some(found.end.offset_bytes), Some(found.tx_id), what);
+            }
+            None if self.entry.transactions == 0 => {}
+            None => {
+                let position = self.entry.checkpoint.position;
+                let what = format!(
+                    "no transaction follows checkpoint {position}, the backup ends with {}",
+                    expected.tx_id
+                );
+                self.log(end.clone(), Some(position.offset_bytes), None, what);
+            }
+        }
+        if scan.transactions != self.entry.transactions {
+            let (found, expected) = (scan.transactions, self.entry.transactions);
+            let what = format!("{found} transactions instead of {expected}");
+            self.log(end.clone(), None, None, what);
+        }
+        if !scan.clean_end {
+            let what = "something that is no transaction follows the last one".to_owned();
+            let path = scan.files.last().map_or(end, |(v, _)| log_path(self.log_dir, *v));
+            self.log(path, scan.files.last().map(|(_, at)| *at), None, what);
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        let Some((version, path)) = self.newest_checkpoint_file() else {
+            let what = "there is no checkpoint file";
+            self.checkpoint_finding(self.log_dir.to_owned(), None, what);
+            return;
+        };
+        let bytes = match read_capped(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.checkpoint_finding(path, None, &error.to_string()),
+        };
+        let file = match decode_file(&bytes) {
+            Ok(Some(file)) => file,
+            Ok(None) => return self.checkpoint_finding(path, None, "the file is blank"),
+            Err(error) => return self.checkpoint_finding(path, None, &with_causes(&error)),
+        };
+        if file.header.log_version != version {
+            let what = format!("its header says that it is number {}", file.header.log_version);
+            self.checkpoint_finding(path.clone(), None, &what);
+        }
+        if let Tail::Torn(error) = &file.tail {
+            self.checkpoint_finding(path.clone(), None, &with_causes(error));
+        }
+        let expected = &self.entry.checkpoint;
+        match file.entries.last() {
+            None => self.checkpoint_finding(path, None, "no checkpoint is in the file"),
+            Some((found, end)) => {
+                if (found.tx_id, found.position) != (expected.tx_id, expected.position) {
+                    let what = format!(
+                        "the last checkpoint is of transaction {} at {}, not of {} at {}",
+                        found.tx_id, found.position, expected.tx_id, expected.position
+                    );
+                    self.checkpoint_finding(path, Some(*end), &what);
+                }
+            }
+        }
+    }
+
+    fn newest_checkpoint_file(&mut self) -> Option<(LogVersion, PathBuf)> {
+        let names = match fs::entries(self.log_dir) {
+            Ok(names) => names,
+            Err(error) => {
+                let what = with_causes(&error);
+                self.checkpoint_finding(self.log_dir.to_owned(), None, &what);
+                return None;
+            }
+        };
+        let versions = names.iter().filter_map(|(name, _)| {
+            let number = name.to_str()?.strip_prefix(CHECKPOINT_PREFIX)?;
+            number.parse().ok().map(LogVersion)
+        });
+        let newest = versions.max()?;
+        Some((newest, self.log_dir.join(format!("{CHECKPOINT_PREFIX}{newest}"))))
+    }
+
+    fn log(&mut self, path: PathBuf, offset: Option<u64>, after: Option<TxId>, what: String) {
+        let finding = Finding::new(&self.entry.name, path, FindingKind::Logs, &what);
+        self.findings.push(Finding { offset_bytes: offset, after_tx: after, ..finding });
+    }
+
+    fn checkpoint_finding(&mut self, path: PathBuf, offset: Option<u64>, what: &str) {
+        let finding = Finding::new(&self.entry.name, path, FindingKind::Checkpoint, what);
+        self.findings.push(Finding { offset_bytes: offset, ..finding });
+    }
+}
+
+fn read_capped(path: &Path) -> std::io::Result<Vec<u8>> {
+    let size = std::fs::metadata(path)?.len();
+    if size > CHECKPOINT_FILE_BYTES_MAX {
+        return Err(std::io::Error::other(format!("{size} bytes long: not a checkpoint file")));
+    }
+    std::fs::read(path)
+}
+
+/// An error with all its causes, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

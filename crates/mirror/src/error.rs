@@ -1,0 +1,181 @@
+//! What can be wrong with a backup directory.
+
+use std::path::{Path, PathBuf};
+
+/// Result with a mirror [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a backup directory cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The target holds something that is no backup of ours.
+    #[error("{}: not empty and not a backup: found {}", dir.display(), found.join(", "))]
+    NotBlank {
+        /// The target.
+        dir: PathBuf,
+        /// Some of the names in it.
+        found: Vec<String>,
+    },
+    /// There is no manifest.
+    #[error("{}: not a backup: no {} in it", dir.display(), crate::MANIFEST_NAME)]
+    NotABackup {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The manifest's bytes do not fit its checksum, or what it says cannot be.
+    #[error("{}: the manifest is damaged: {what}", path.display())]
+    ManifestDamaged {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The manifest is of a later version of this tool.
+    #[error("{}: format version {version} is newer than this program", path.display())]
+    ManifestNewer {
+        /// The manifest.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+    },
+    /// The target lies in a Neo4j data directory, or is one.
+    #[error("{}: inside the Neo4j data directory {}", dir.display(), data.display())]
+    InsideSource {
+        /// The target.
+        dir: PathBuf,
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The target lies in another backup.
+    #[error("{}: inside the backup {}", dir.display(), backup.display())]
+    InsideBackup {
+        /// The target.
+        dir: PathBuf,
+        /// The backup that is around it.
+        backup: PathBuf,
+    },
+    /// Another run writes to the target.
+    #[error("{}: in use by {holder}", dir.display())]
+    InUse {
+        /// The target.
+        dir: PathBuf,
+        /// Who holds the lock.
+        holder: fs::Holder,
+    },
+    /// The target holds a backup of this database already.
+    #[error("{}: already holds a backup of database {database:?}", dir.display())]
+    BackupExists {
+        /// The target.
+        dir: PathBuf,
+        /// The database.
+        database: String,
+    },
+    /// The backup has no such database.
+    #[error("{}: no database {name:?} in this backup, only {}", dir.display(), known.join(", "))]
+    NoSuchDatabase {
+        /// The backup.
+        dir: PathBuf,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The copy would not fit.
+    #[error("{}: {needed_bytes} bytes are needed, {free_bytes} are free", dir.display())]
+    NoSpace {
+        /// The target.
+        dir: PathBuf,
+        /// What the copy needs.
+        needed_bytes: u64,
+        /// What there is.
+        free_bytes: u64,
+    },
+    /// A name or size from the service that no honest service sends.
+    #[error("the service's answer was refused: {what}")]
+    Untrusted {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The copy is not whole, so it was not kept.
+    #[error("the copy is incomplete: {file}: {what}")]
+    Incomplete {
+        /// The file.
+        file: String,
+        /// What is missing.
+        what: String,
+    },
+    /// The copy's bytes are not what they should be, so it was not kept.
+    #[error("{}{}: {what}", file.display(), at(*offset_bytes))]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// Where, if known.
+        offset_bytes: Option<u64>,
+        /// What is wrong.
+        what: String,
+    },
+    /// The new backup is complete and committed; only tidying up behind it failed.
+    #[error("the backup is complete, but its files could not be moved into place")]
+    RollForward(#[source] fs::Error),
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] fs::Error),
+}
+
+fn at(offset_bytes: Option<u64>) -> String {
+    offset_bytes.map_or_else(String::new, |offset| format!(" at offset {offset}"))
+}
+
+impl Error {
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotBlank { .. } => "name an empty or missing directory, or one with a backup",
+            Self::NotABackup { .. } => "name the directory that was given to -to",
+            Self::ManifestDamaged { .. } => {
+                "the backup cannot be trusted: make a new one into another directory"
+            }
+            Self::ManifestNewer { .. } => "use the version of neo4j-backup that wrote it, or later",
+            Self::InsideSource { .. } => "keep backups outside of Neo4j's data directory",
+            Self::InsideBackup { .. } => "name a directory of its own for each backup",
+            Self::InUse { .. } => "wait until the other run has ended",
+            Self::BackupExists { .. } => {
+                "--full replaces it by a new full backup once that is complete"
+            }
+            Self::NoSuchDatabase { .. } => "the info command lists a backup's databases",
+            Self::NoSpace { .. } => {
+                "free some space (a new full backup stands beside the old one until it is complete)"
+            }
+            Self::Untrusted { .. } => "check that host and port are those of your own service",
+            Self::Incomplete { .. } | Self::Corrupt { .. } => {
+                "the backup that was there is unchanged; run again, and check the source if it stays"
+            }
+            Self::RollForward(_) => "the next run, info, verify and restore work all the same",
+            Self::Disk(error) => error.hint(),
+        }
+    }
+
+    /// Whether the disk is full, or the copy would not fit on it.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::NoSpace { .. } => true,
+            Self::Disk(error) | Self::RollForward(error) => error.kind == fs::Kind::NoSpace,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn untrusted(what: impl Into<String>) -> Self {
+        Self::Untrusted { what: what.into() }
+    }
+
+    pub(crate) fn incomplete(file: &str, what: impl Into<String>) -> Self {
+        Self::Incomplete { file: file.to_owned(), what: what.into() }
+    }
+
+    pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> Self {
+        Self::ManifestDamaged { path: path.to_owned(), what: what.into() }
+    }
+}

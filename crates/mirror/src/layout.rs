@@ -1,0 +1,149 @@
+//! Names in a backup directory, and what a directory is by the names in it.
+
+use std::path::{Path, PathBuf};
+
+use fs::{EntryKind, Place};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The manifest's name.
+pub const MANIFEST_NAME: &str = ".neo4j-backup.json";
+pub(crate) const LOCK_NAME: &str = ".neo4j-backup.lock";
+pub(crate) const STAGED_NAME: &str = ".neo4j-backup.staged";
+pub(crate) const TRASH_NAME: &str = ".neo4j-backup.trash";
+/// Where `Disk::replace_file` writes the manifest first.
+pub(crate) const MANIFEST_ASIDE_NAME: &str = ".neo4j-backup.json.new";
+
+/// The backup may hold passwords' hashes and all data: for its owner only.
+pub(crate) const DIR_MODE: u32 = 0o700;
+pub(crate) const FILE_MODE: u32 = 0o600;
+
+/// Names that our own runs may leave in a directory that has no manifest yet.
+const LEFTOVERS: [&str; 4] = [LOCK_NAME, STAGED_NAME, TRASH_NAME, MANIFEST_ASIDE_NAME];
+/// How many names of a foreign directory a message tells.
+const FOUND_MAX: usize = 5;
+
+/// The two directories of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Area {
+    /// The store directory.
+    Store,
+    /// The transaction log directory.
+    Transactions,
+}
+
+impl Area {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Store, Self::Transactions];
+
+    /// Its name under `staged/<generation>`.
+    #[must_use]
+    pub fn staged_name(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Transactions => "transactions",
+        }
+    }
+
+    /// The name of the directory, in Neo4j's data directory, that has one such per database.
+    #[must_use]
+    pub fn root_name(self) -> &'static str {
+        match self {
+            Self::Store => "databases",
+            Self::Transactions => "transactions",
+        }
+    }
+}
+
+/// What a directory is, as far as we may write to it.
+pub(crate) enum Target {
+    /// Missing, empty, or with nothing but what a killed first run of ours left.
+    Blank,
+    /// It has a manifest.
+    Backup,
+}
+
+/// Decides what a directory is; refuses one with foreign content.
+pub(crate) fn examine(dir: &Path) -> Result<Target> {
+    match std::fs::metadata(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Target::Blank),
+        Err(e) => return Err(fs::Error::io("look at", dir)(e).into()),
+        Ok(found) if !found.is_dir() => {
+            let found = vec!["a file instead of a directory".to_owned()];
+            return Err(Error::NotBlank { dir: dir.to_owned(), found });
+        }
+        Ok(_) => {}
+    }
+    let names = fs::entries(dir)?;
+    if names.iter().any(|(name, _)| name == MANIFEST_NAME) {
+        return Ok(Target::Backup);
+    }
+    let foreign = names.iter().filter(|(name, kind)| {
+        let fresh_file_system = name == "lost+found" && *kind == EntryKind::Dir;
+        !fresh_file_system && !LEFTOVERS.iter().any(|leftover| name == leftover)
+    });
+    let found: Vec<String> =
+        foreign.take(FOUND_MAX).map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+    if found.is_empty() {
+        return Ok(Target::Blank);
+    }
+    Err(Error::NotBlank { dir: dir.to_owned(), found })
+}
+
+/// Fails if the directory is, or lies in, a Neo4j data directory or another backup. Decided by
+/// inode and by what lies there, whatever the path's spelling.
+pub(crate) fn refuse_inside(dir: &Path) -> Result<()> {
+    let own = Place::of(dir)?;
+    for ancestor in fs::ancestors(dir)? {
+        let is_dir_itself = own.is_some() && Place::of(&ancestor)? == own;
+        if ancestor.join(MANIFEST_NAME).is_file() {
+            if is_dir_itself {
+                continue;
+            }
+            return Err(Error::InsideBackup { dir: dir.to_owned(), backup: ancestor });
+        }
+        if is_data_directory(&ancestor) || is_database_directory(&ancestor) {
+            return Err(Error::InsideSource { dir: dir.to_owned(), data: ancestor });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a directory looks like Neo4j's `data`: a server's lock or a store lies in `databases`.
+fn is_data_directory(dir: &Path) -> bool {
+    let root = dir.join(Area::Store.root_name());
+    if root.join("store_lock").exists() {
+        return true;
+    }
+    let names = fs::entries(&root).unwrap_or_default();
+    names.iter().any(|(name, _)| root.join(name).join("neostore").exists())
+}
+
+/// Whether a directory is a database's: a store or its transaction logs lie in it.
+fn is_database_directory(dir: &Path) -> bool {
+    let names = fs::entries(dir).unwrap_or_default();
+    let mut names = names.iter().map(|(name, _)| name.to_string_lossy());
+    names.any(|name| name == "neostore" || name.starts_with(source::LOG_PREFIX))
+}
+
+/// Whether a name can be a database's directory: one plain path component, not hidden.
+#[must_use]
+pub fn is_database_name(name: &str) -> bool {
+    is_component(name) && !name.starts_with('.')
+}
+
+/// Whether a relative path is made of plain components only, so that it stays where it is joined.
+pub(crate) fn is_plain_path(path: &str) -> bool {
+    path.len() <= 1024 && path.split('/').count() <= 16 && path.split('/').all(is_component)
+}
+
+fn is_component(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.contains(['/', '\0'])
+}
+
+/// Where a generation is staged.
+pub(crate) fn staged_dir(dir: &Path, generation: &str) -> PathBuf {
+    dir.join(STAGED_NAME).join(generation)
+}

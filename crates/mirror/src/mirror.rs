@@ -1,0 +1,181 @@
+//! A backup directory, held for writing.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fs::{Busy, Disk, EntryKind, Kind, Lock, Place};
+
+use crate::layout::{
+    Area, DIR_MODE, LOCK_NAME, MANIFEST_ASIDE_NAME, STAGED_NAME, TRASH_NAME, Target, examine,
+    refuse_inside, staged_dir,
+};
+use crate::{DatabaseEntry, Error, Manifest, Result, Staged, manifest};
+
+/// A backup directory that this process alone writes to, until this and all its [`Staged`] are
+/// dropped.
+#[derive(Debug)]
+pub struct Mirror {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    manifest: Mutex<Manifest>,
+    _lock: Lock,
+}
+
+impl Mirror {
+    /// Takes a directory for writing: one that is missing or blank, or a backup. Refuses anything
+    /// else without touching it. What a killed run left is completed or removed.
+    pub fn open_for_write(disk: Arc<dyn Disk>, dir: &Path, busy: Busy) -> Result<Self> {
+        let dir = std::path::absolute(dir).map_err(fs::Error::io("resolve", dir))?;
+        // All refusals come before the first change, and again once the lock is ours.
+        read_target(&dir)?;
+        disk.create_dir_all(&dir, DIR_MODE)?;
+        let lock = Lock::take(&dir.join(LOCK_NAME), busy).map_err(|e| in_use(&dir, e))?;
+        let manifest = read_target(&dir)?.unwrap_or_else(Manifest::empty);
+        refuse_moved_roots(&dir)?;
+        for entry in &manifest.databases {
+            roll_forward(&*disk, &dir, entry)?;
+        }
+        remove_leftovers(&*disk, &dir)?;
+        let inner = Inner { disk, dir, manifest: Mutex::new(manifest), _lock: lock };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The backup's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// What the directory holds at present.
+    #[must_use]
+    pub fn manifest(&self) -> Manifest {
+        self.inner.manifest().clone()
+    }
+
+    /// Fails if the directory holds a backup of this database already.
+    pub fn refuse_existing(&self, database: &str) -> Result<()> {
+        if self.inner.manifest().database(database).is_none() {
+            return Ok(());
+        }
+        let (dir, database) = (self.inner.dir.clone(), database.to_owned());
+        Err(Error::BackupExists { dir, database })
+    }
+
+    /// Begins a new full backup of a database; the present one stays until it is committed.
+    pub fn begin(&self, session: &wire::api::Session) -> Result<Staged> {
+        Staged::begin(Arc::clone(&self.inner), session)
+    }
+}
+
+impl Inner {
+    fn manifest(&self) -> MutexGuard<'_, Manifest> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a staged generation the backup of its database: the commit and the roll-forward.
+    pub(crate) fn commit(&self, entry: DatabaseEntry) -> Result<()> {
+        let mut manifest = self.manifest();
+        let mut next = manifest.clone();
+        next.set(entry.clone());
+        manifest::write(&*self.disk, &self.dir, &next)?;
+        *manifest = next;
+        drop(manifest);
+        match roll_forward(&*self.disk, &self.dir, &entry) {
+            Err(Error::Disk(error)) => Err(Error::RollForward(error)),
+            done => done,
+        }
+    }
+}
+
+/// Reads the manifest of a target, if it has one; refuses what we must not write to.
+fn read_target(dir: &Path) -> Result<Option<Manifest>> {
+    refuse_inside(dir)?;
+    match examine(dir)? {
+        Target::Blank => Ok(None),
+        Target::Backup => manifest::read(dir).map(Some),
+    }
+}
+
+fn in_use(dir: &Path, error: fs::Error) -> Error {
+    match error.kind {
+        Kind::InUse(holder) => Error::InUse { dir: dir.to_owned(), holder },
+        _ => error.into(),
+    }
+}
+
+/// The renames of a commit need plain directories on one file system.
+fn refuse_moved_roots(dir: &Path) -> Result<()> {
+    let own = Place::of(dir)?;
+    for area in Area::ALL {
+        let root = dir.join(area.root_name());
+        let Ok(metadata) = std::fs::symlink_metadata(&root) else { continue };
+        if !metadata.is_dir() || own.map(|own| own.device) != Some(Place::from(&metadata).device) {
+            let found = vec![format!("{} is a link or a mount point", area.root_name())];
+            return Err(Error::NotBlank { dir: dir.to_owned(), found });
+        }
+    }
+    Ok(())
+}
+
+/// Brings what is still staged of a committed entry into its place. Does nothing where nothing
+/// is, so it can be repeated after a crash at any of its steps.
+fn roll_forward(disk: &dyn Disk, dir: &Path, entry: &DatabaseEntry) -> Result<()> {
+    let staged = staged_dir(dir, &entry.generation);
+    if !staged.is_dir() {
+        return Ok(());
+    }
+    for area in Area::ALL {
+        let from = staged.join(area.staged_name());
+        if !from.is_dir() {
+            continue;
+        }
+        let root = dir.join(area.root_name());
+        disk.create_dir_all(&root, DIR_MODE)?;
+        let to = root.join(&entry.name);
+        if std::fs::symlink_metadata(&to).is_ok() {
+            let trash =
+                dir.join(TRASH_NAME).join(format!("{}-{}", entry.generation, area.staged_name()));
+            if trash.exists() {
+                disk.remove_dir_all(&trash)?;
+            }
+            disk.create_dir_all(&dir.join(TRASH_NAME), DIR_MODE)?;
+            disk.rename(&to, &trash)?;
+        }
+        disk.rename(&from, &to)?;
+        disk.sync_dir(&root)?;
+        disk.sync_dir(&staged)?;
+    }
+    remove_leftovers(disk, dir)
+}
+
+/// Removes everything that an earlier run staged or threw away. Only after all roll-forwards.
+fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    for name in [TRASH_NAME, STAGED_NAME, MANIFEST_ASIDE_NAME] {
+        let path = dir.join(name);
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
+        if metadata.is_dir() {
+            remove_each(disk, &path)?;
+        } else {
+            disk.remove_file(&path)?;
+        }
+        disk.sync_dir(dir)?;
+    }
+    Ok(())
+}
+
+fn remove_each(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    for (name, kind) in fs::entries(dir)? {
+        let path = dir.join(name);
+        match kind {
+            EntryKind::Dir => disk.remove_dir_all(&path)?,
+            _ => disk.remove_file(&path)?,
+        }
+    }
+    disk.remove_dir_all(dir)?;
+    Ok(())
+}

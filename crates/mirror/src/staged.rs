@@ -1,0 +1,328 @@
+//! A backup being made: where a copy's bytes go until it is committed.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use client::{Sink, SinkError};
+use fs::Flusher;
+use jiff::Timestamp;
+use wire::api::{FileInfo, Finished, Session};
+
+use crate::layout::{Area, DIR_MODE, STAGED_NAME, is_database_name, is_plain_path, staged_dir};
+use crate::manifest::{Checkpoint, FileEntry, HASH_BYTES, LeftOut};
+use crate::mirror::Inner;
+use crate::{BackupType, DatabaseEntry, Error, Result, chain};
+use file::StagedFile;
+
+/// More hashes than this would need too much memory: a session has at most 65536 by design.
+const BLOCKS_MAX: u64 = 1 << 20;
+/// More files than any store has.
+const FILES_MAX: usize = 1 << 20;
+/// Space that must be left over when the copy begins.
+const SPARE_BYTES: u64 = 16 << 20;
+
+/// A new full backup of one database. Dropped before [`Staged::commit`], it is removed again and
+/// the backup that was there stays as it was.
+#[derive(Debug)]
+pub struct Staged {
+    inner: Arc<Inner>,
+    session: Session,
+    generation: String,
+    dir: PathBuf,
+    started: Timestamp,
+    files: RwLock<BTreeMap<u32, Arc<StagedFile>>>,
+    discarded: Mutex<Vec<FileInfo>>,
+    flusher: Mutex<Option<Flusher>>,
+    committed: AtomicBool,
+}
+
+/// What is known once all bytes have come.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome<'a> {
+    /// The service's last answer.
+    pub finished: &'a Finished,
+    /// Derived files that were discarded, with the reasons; those that the session left out from
+    /// the beginning, and stale ones, need not be in it.
+    pub left_out: &'a [wire::api::LeftOut],
+    /// Bytes that came over the network.
+    pub bytes_transferred: u64,
+}
+
+impl Staged {
+    pub(crate) fn begin(inner: Arc<Inner>, session: &Session) -> Result<Self> {
+        check_session(session)?;
+        let needed = session.files.iter().fold(0u64, |sum, f| sum.saturating_add(f.size_bytes));
+        require_space(&inner.dir, needed.saturating_add(SPARE_BYTES))?;
+        let started = Timestamp::now();
+        let generation = new_generation(started, &inner.dir)?;
+        let dir = staged_dir(&inner.dir, &generation);
+        inner.disk.create_dir_all(&inner.dir.join(STAGED_NAME), DIR_MODE)?;
+        inner.disk.create_dir(&dir, DIR_MODE)?;
+        let staged = Self {
+            inner,
+            session: session.clone(),
+            generation,
+            dir,
+            started,
+            files: RwLock::default(),
+            discarded: Mutex::default(),
+            flusher: Mutex::new(Some(Flusher::start())),
+            committed: AtomicBool::new(false),
+        };
+        for area in Area::ALL {
+            staged.inner.disk.create_dir(&staged.dir.join(area.staged_name()), DIR_MODE)?;
+        }
+        Ok(staged)
+    }
+
+    /// Proves that the copy is whole and leads from C to E, and makes it the database's backup.
+    /// On an error the backup that was there is unchanged, except for [`Error::RollForward`].
+    pub fn commit(&self, outcome: &Outcome<'_>) -> Result<DatabaseEntry> {
+        for stale in &outcome.finished.stale {
+            if self.files().contains_key(&stale.id) {
+                self.forget(stale.id)?;
+            }
+        }
+        let flusher = lock(&self.flusher).take();
+        let Some(flusher) = flusher else {
+            return Err(Error::untrusted("a copy that is committed twice"));
+        };
+        let entry = self.entry(outcome)?;
+        flusher.finish()?;
+        fs::sync_tree(&*self.inner.disk, &self.dir)?;
+        self.inner.disk.sync_dir(&self.inner.dir.join(STAGED_NAME))?;
+        let logs = self.dir.join(Area::Transactions.staged_name());
+        if let Some(finding) = chain::findings(&logs, &entry).into_iter().next() {
+            let (file, offset_bytes, what) = (finding.path, finding.offset_bytes, finding.what);
+            return Err(Error::Corrupt { file, offset_bytes, what });
+        }
+        // From here on the files must not be removed, whatever fails.
+        self.committed.store(true, Ordering::SeqCst);
+        let done = self.inner.commit(entry.clone());
+        if done.is_err() && !self.is_named_by_manifest() {
+            self.committed.store(false, Ordering::SeqCst);
+        }
+        done.map(|()| entry)
+    }
+
+    /// Asked of the disk, because a rename that reports an error may have happened.
+    fn is_named_by_manifest(&self) -> bool {
+        match crate::manifest::read(&self.inner.dir) {
+            Ok(manifest) => manifest.databases.iter().any(|e| e.generation == self.generation),
+            Err(Error::NotABackup { .. }) => false,
+            Err(_) => true,
+        }
+    }
+
+    fn entry(&self, outcome: &Outcome<'_>) -> Result<DatabaseEntry> {
+        let finished = outcome.finished;
+        let files = self.finished_files(finished)?;
+        let now = Timestamp::now();
+        let duration_ms = now.duration_since(self.started).as_millis();
+        Ok(DatabaseEntry {
+            name: self.session.database.clone(),
+            generation: self.generation.clone(),
+            backup_type: BackupType::Full,
+            store_id: self.session.store_id.clone(),
+            store_id_text: self.session.store_id.to_string(),
+            external_uuid: self.session.external_uuid.clone(),
+            checkpoint: Checkpoint::from(&self.session.checkpoint),
+            first_consistent_tx_id: finished.first_consistent_tx_id,
+            last_tx: (&finished.last_tx).into(),
+            transactions: finished.transactions,
+            started: self.started,
+            finished: now,
+            bytes_transferred: outcome.bytes_transferred,
+            duration_ms: u64::try_from(duration_ms).unwrap_or(0),
+            left_out: self.left_out(outcome),
+            block_bytes: self.session.block_bytes,
+            files,
+        })
+    }
+
+    /// All files, each complete; every file that was promised, and no other.
+    fn finished_files(&self, finished: &Finished) -> Result<Vec<FileEntry>> {
+        let staged = self.files();
+        let is_stale = |id| finished.stale.iter().any(|stale| stale.id == id);
+        let mut promised = BTreeMap::new();
+        for file in self.session.files.iter().chain(&finished.files) {
+            promised.insert(file.id, file);
+            let may_be_missing = file.kind.is_derived();
+            if !may_be_missing && !staged.contains_key(&file.id) {
+                return Err(Error::incomplete(&file.path, "was never copied"));
+            }
+        }
+        let mut entries = Vec::new();
+        for (id, file) in &*staged {
+            let info = file.info();
+            let same = promised.get(id).is_some_and(|promised| {
+                promised.path == info.path
+                    && promised.kind == info.kind
+                    // Log files grow no more after `finish`; trees may have been copied anew.
+                    && (info.kind.is_derived() || promised.size_bytes == info.size_bytes)
+            });
+            if !same || is_stale(*id) {
+                return Err(Error::untrusted(format!("file {:?} was not promised", info.path)));
+            }
+            entries.push(file.entry()?);
+        }
+        entries.sort_by(|a, b| (a.area, &a.path).cmp(&(b.area, &b.path)));
+        Ok(entries)
+    }
+
+    fn left_out(&self, outcome: &Outcome<'_>) -> Vec<LeftOut> {
+        let mut left_out: BTreeMap<String, String> = BTreeMap::new();
+        let mut add = |path: &str, reason: &str| {
+            left_out.insert(path.to_owned(), reason.to_owned());
+        };
+        let staged = self.files();
+        for file in &self.session.files {
+            if !staged.contains_key(&file.id) {
+                let stale = outcome.finished.stale.iter().find(|stale| stale.id == file.id);
+                add(&file.path, stale.map_or("it did not hold still", |stale| &stale.reason));
+            }
+        }
+        for file in self.session.left_out.iter().chain(outcome.left_out) {
+            add(&file.path, &file.reason);
+        }
+        for file in staged.values() {
+            left_out.remove(&file.info().path);
+        }
+        left_out.into_iter().map(|(path, reason)| LeftOut { path, reason }).collect()
+    }
+
+    fn files(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<u32, Arc<StagedFile>>> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, id: u32) -> Result<Arc<StagedFile>> {
+        let found = self.files().get(&id).cloned();
+        found.ok_or_else(|| Error::untrusted(format!("bytes of file {id}, which has not begun")))
+    }
+
+    fn begin_file(&self, info: &FileInfo) -> Result<()> {
+        check_file(info, self.session.block_bytes)?;
+        let area = if info.kind.in_transactions() { Area::Transactions } else { Area::Store };
+        let path = self.dir.join(area.staged_name()).join(&info.path);
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        if files.contains_key(&info.id) || files.len() >= FILES_MAX {
+            return Err(Error::untrusted(format!("file {:?} begins twice", info.path)));
+        }
+        require_space(&self.inner.dir, info.size_bytes)?;
+        let file = StagedFile::create(&*self.inner.disk, path, info, self.session.block_bytes)?;
+        files.insert(info.id, Arc::new(file));
+        Ok(())
+    }
+
+    fn forget(&self, id: u32) -> Result<()> {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = files.remove(&id) else {
+            return Err(Error::untrusted(format!("file {id} ends, which has not begun")));
+        };
+        if !file.info().kind.is_derived() {
+            return Err(Error::incomplete(&file.info().path, "was discarded"));
+        }
+        lock(&self.discarded).push(file.info().clone());
+        file.remove(&*self.inner.disk)
+    }
+}
+
+impl Sink for Staged {
+    fn create(&self, file: &FileInfo) -> Result<(), SinkError> {
+        Ok(self.begin_file(file)?)
+    }
+
+    fn write_at(&self, file: u32, offset_bytes: u64, bytes: &[u8]) -> Result<(), SinkError> {
+        let file = self.file(file)?;
+        if file.write_at(offset_bytes, bytes)?
+            && let Some(flusher) = &*lock(&self.flusher)
+        {
+            flusher.write_back(&file.open()?);
+        }
+        Ok(())
+    }
+
+    fn block(&self, file: u32, offset_bytes: u64, hash: [u8; 32]) -> Result<(), SinkError> {
+        Ok(self.file(file)?.block(offset_bytes, hash)?)
+    }
+
+    fn complete(&self, file: u32, size_bytes: u64) -> Result<(), SinkError> {
+        let open = self.file(file)?.complete(size_bytes)?;
+        if let Some(flusher) = &*lock(&self.flusher) {
+            flusher.sync(open);
+        }
+        Ok(())
+    }
+
+    fn discard(&self, file: u32) -> Result<(), SinkError> {
+        Ok(self.forget(file)?)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if self.committed.load(Ordering::SeqCst) {
+            return;
+        }
+        drop(lock(&self.flusher).take());
+        if let Err(error) = self.inner.disk.remove_dir_all(&self.dir) {
+            // The next run removes it.
+            tracing::warn!(dir = %self.dir.display(), %error, "cannot remove an unfinished copy");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn check_session(session: &Session) -> Result<()> {
+    if !is_database_name(&session.database) {
+        let what = format!("{:?} cannot be a database's name", session.database);
+        return Err(Error::untrusted(what));
+    }
+    if session.block_bytes == 0 {
+        return Err(Error::untrusted("blocks of no length"));
+    }
+    let blocks = |file: &FileInfo| file.size_bytes.div_ceil(session.block_bytes);
+    let sum = session.files.iter().fold(0u64, |sum, file| sum.saturating_add(blocks(file)));
+    if sum > BLOCKS_MAX || session.files.len() > FILES_MAX {
+        return Err(Error::untrusted(format!("{sum} blocks in {} files", session.files.len())));
+    }
+    Ok(())
+}
+
+fn check_file(info: &FileInfo, block_bytes: u64) -> Result<()> {
+    let fits_area = !info.kind.in_transactions() || !info.path.contains('/');
+    if !is_plain_path(&info.path) || !fits_area {
+        return Err(Error::untrusted(format!("{:?} is no file name for a backup", info.path)));
+    }
+    let blocks = info.size_bytes.div_ceil(block_bytes);
+    if blocks > BLOCKS_MAX || usize::try_from(blocks).is_err() {
+        return Err(Error::untrusted(format!("{:?} has {blocks} blocks", info.path)));
+    }
+    Ok(())
+}
+
+fn require_space(dir: &Path, needed_bytes: u64) -> Result<()> {
+    let free_bytes = fs::free_bytes(dir)?;
+    if free_bytes < needed_bytes {
+        return Err(Error::NoSpace { dir: dir.to_owned(), needed_bytes, free_bytes });
+    }
+    Ok(())
+}
+
+/// A name that sorts by time and has never been used.
+fn new_generation(now: Timestamp, dir: &Path) -> Result<String> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|e| {
+        fs::Error::io("draw a random name in", dir)(std::io::Error::other(e.to_string()))
+    })?;
+    Ok(format!("{}-{:016x}", now.strftime("%Y%m%dT%H%M%SZ"), u64::from_be_bytes(random)))
+}
+
+const _: () = assert!(HASH_BYTES == 32);

@@ -1,0 +1,156 @@
+//! One file of a copy: its bytes, and which of its blocks are known to be right.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fs::{Disk, DiskFile};
+use wire::api::FileInfo;
+
+use crate::layout::{Area, DIR_MODE, FILE_MODE};
+use crate::manifest::{FileEntry, HASH_BYTES};
+use crate::{Error, Result};
+
+/// After so many new bytes the disk is asked to begin writing back.
+const WRITE_BACK_BYTES: u64 = 64 << 20;
+
+#[derive(Debug)]
+pub(super) struct StagedFile {
+    info: FileInfo,
+    path: PathBuf,
+    block_bytes: u64,
+    state: Mutex<State>,
+    written: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    /// `None` once the file is complete.
+    open: Option<Arc<dyn DiskFile>>,
+    hashes: Vec<u8>,
+    seen: Vec<bool>,
+}
+
+impl StagedFile {
+    pub fn create(
+        disk: &dyn Disk,
+        path: PathBuf,
+        info: &FileInfo,
+        block_bytes: u64,
+    ) -> Result<Self> {
+        if let Some(parent) = path.parent() {
+            disk.create_dir_all(parent, DIR_MODE)?;
+        }
+        let file = disk.create_file(&path, FILE_MODE)?;
+        if info.size_bytes > 0 {
+            file.set_len(info.size_bytes)?;
+        }
+        let blocks = usize::try_from(info.size_bytes.div_ceil(block_bytes)).unwrap_or(0);
+        let state = State {
+            open: Some(file.into()),
+            hashes: vec![0; blocks.saturating_mul(HASH_BYTES)],
+            seen: vec![false; blocks],
+        };
+        let (state, written) = (Mutex::new(state), AtomicU64::new(0));
+        Ok(Self { info: info.clone(), path, block_bytes, state, written })
+    }
+
+    pub fn info(&self) -> &FileInfo {
+        &self.info
+    }
+
+    pub fn open(&self) -> Result<Arc<dyn DiskFile>> {
+        let open = self.state().open.clone();
+        open.ok_or_else(|| Error::untrusted(format!("{:?} goes on after its end", self.info.path)))
+    }
+
+    /// True if it is time to begin writing back.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+        let length = bytes.len() as u64;
+        let end = offset.checked_add(length).filter(|end| *end <= self.info.size_bytes);
+        let Some(end) = end else {
+            let path = &self.info.path;
+            return Err(Error::untrusted(format!("{length} bytes at {offset} of {path:?}")));
+        };
+        let open = self.open()?;
+        if length == 0 {
+            return Ok(false);
+        }
+        // New bytes make an earlier hash of their blocks worthless.
+        let (first, last) = (offset / self.block_bytes, end.div_ceil(self.block_bytes));
+        let (first, last) = (usize::try_from(first), usize::try_from(last));
+        if let (Ok(first), Ok(last)) = (first, last)
+            && let Some(seen) = self.state().seen.get_mut(first..last)
+        {
+            seen.fill(false);
+        }
+        open.write_at(offset, bytes)?;
+        let before = self.written.fetch_add(length, Ordering::Relaxed);
+        Ok(before / WRITE_BACK_BYTES != before.saturating_add(length) / WRITE_BACK_BYTES)
+    }
+
+    pub fn block(&self, offset: u64, hash: [u8; HASH_BYTES]) -> Result<()> {
+        let index = usize::try_from(offset / self.block_bytes).unwrap_or(usize::MAX);
+        let mut state = self.state();
+        let start = index.saturating_mul(HASH_BYTES);
+        let slot = state.hashes.get_mut(start..start.saturating_add(HASH_BYTES));
+        match slot {
+            Some(slot) if offset % self.block_bytes == 0 => slot.copy_from_slice(&hash),
+            _ => {
+                let path = &self.info.path;
+                return Err(Error::untrusted(format!("no block begins at {offset} of {path:?}")));
+            }
+        }
+        if let Some(seen) = state.seen.get_mut(index) {
+            *seen = true;
+        }
+        Ok(())
+    }
+
+    /// The file, to be synced and closed.
+    pub fn complete(&self, size_bytes: u64) -> Result<Arc<dyn DiskFile>> {
+        if size_bytes != self.info.size_bytes {
+            let what = format!("{size_bytes} bytes instead of {}", self.info.size_bytes);
+            return Err(Error::incomplete(&self.info.path, what));
+        }
+        self.require_all_blocks()?;
+        let open = self.open()?;
+        self.state().open = None;
+        Ok(open)
+    }
+
+    pub fn entry(&self) -> Result<FileEntry> {
+        self.require_all_blocks()?;
+        let state = self.state();
+        if state.open.is_some() {
+            return Err(Error::incomplete(&self.info.path, "its end never came"));
+        }
+        let transactions = self.info.kind.in_transactions();
+        Ok(FileEntry {
+            area: if transactions { Area::Transactions } else { Area::Store },
+            path: self.info.path.clone(),
+            kind: self.info.kind.into(),
+            size_bytes: self.info.size_bytes,
+            blocks: state.hashes.clone(),
+        })
+    }
+
+    pub fn remove(&self, disk: &dyn Disk) -> Result<()> {
+        self.state().open = None;
+        Ok(disk.remove_file(&self.path)?)
+    }
+
+    fn require_all_blocks(&self) -> Result<()> {
+        match self.state().seen.iter().position(|seen| !seen) {
+            None => Ok(()),
+            Some(index) => {
+                let offset = (index as u64).saturating_mul(self.block_bytes);
+                Err(Error::incomplete(&self.info.path, format!("nothing came at offset {offset}")))
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

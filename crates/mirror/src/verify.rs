@@ -1,0 +1,208 @@
+//! Does a backup hold what its manifest says, and can it be recovered? All findings, not the first.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+
+use formats::TxId;
+use fs::EntryKind;
+
+use crate::blocks::{CheckedBlocks, FileRef};
+use crate::layout::{Area, LOCK_NAME, MANIFEST_ASIDE_NAME, MANIFEST_NAME, STAGED_NAME, TRASH_NAME};
+use crate::{Backup, DatabaseEntry, Progress, Result, chain, check_blocks};
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Names of the databases that were read.
+    pub databases: Vec<String>,
+    /// Files that the manifest lists.
+    pub files: u64,
+    /// Bytes that the manifest lists.
+    pub bytes: u64,
+    /// Everything that is wrong, sorted by place.
+    pub findings: Vec<Finding>,
+    /// Whether a run replaced the backup meanwhile: then findings mean nothing.
+    pub replaced_meanwhile: bool,
+}
+
+/// One thing that is wrong with a backup.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The database; empty for what belongs to none.
+    pub database: String,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// Where in the file, if at one place.
+    pub offset_bytes: Option<u64>,
+    /// The last transaction that was right before it, for logs.
+    pub after_tx: Option<TxId>,
+    /// What kind.
+    pub kind: FindingKind,
+    /// In words: lowercase, one line.
+    pub what: String,
+}
+
+/// Kinds of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// A file is not there.
+    Missing,
+    /// Something is there that the manifest does not list.
+    Extra,
+    /// A link or directory where a file should be.
+    NotAFile,
+    /// A file has another length.
+    Size,
+    /// A block has other bytes.
+    Block,
+    /// A file cannot be read.
+    Unreadable,
+    /// The transaction logs do not lead from C to E.
+    Logs,
+    /// The checkpoint file does not end with C.
+    Checkpoint,
+}
+
+impl Report {
+    /// Whether the backup is exactly what the manifest says, and recoverable.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty() && !self.replaced_meanwhile
+    }
+}
+
+impl FindingKind {
+    /// Its name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::NotAFile => "not_a_file",
+            Self::Size => "size",
+            Self::Block => "block",
+            Self::Unreadable => "unreadable",
+            Self::Logs => "logs",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+impl Finding {
+    pub(crate) fn new(database: &str, path: PathBuf, kind: FindingKind, what: &str) -> Self {
+        let (database, what) = (database.to_owned(), what.to_owned());
+        Self { database, path, offset_bytes: None, after_tx: None, kind, what }
+    }
+
+    pub(crate) fn at(self, offset: u64) -> Self {
+        Self { offset_bytes: Some(offset), ..self }
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(offset) = self.offset_bytes {
+            write!(f, " at offset {offset}")?;
+        }
+        if let Some(tx_id) = self.after_tx {
+            write!(f, " after transaction {tx_id}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+/// Reads every byte of a backup: files against the manifest, then logs from C to E.
+pub fn verify(backup: &Backup, progress: Progress<'_>) -> Result<Report> {
+    let entries: Vec<&DatabaseEntry> = backup.manifest().databases.iter().collect();
+    let mut report = Report {
+        databases: entries.iter().map(|entry| entry.name.clone()).collect(),
+        files: entries.iter().map(|entry| entry.files.len() as u64).sum(),
+        bytes: entries.iter().map(|entry| entry.size_bytes()).sum(),
+        findings: extra_names(backup)?,
+        replaced_meanwhile: false,
+    };
+    let logs = std::thread::scope(|scope| {
+        let logs = scope.spawn(|| {
+            entries.iter().flat_map(|entry| log_findings(backup, entry)).collect::<Vec<_>>()
+        });
+        let Ok(mut blocks) = check_blocks(backup, &entries, progress, &Unseen);
+        report.findings.append(&mut blocks);
+        logs.join()
+    });
+    report.findings.extend(logs.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    report.findings.sort();
+    report.replaced_meanwhile = !backup.is_current()?;
+    Ok(report)
+}
+
+/// What is wrong with the logs of one database, from checkpoint C to its last transaction.
+#[must_use]
+pub fn log_findings(backup: &Backup, entry: &DatabaseEntry) -> Vec<Finding> {
+    chain::findings(backup.locate(entry).dir(Area::Transactions), entry)
+}
+
+/// Nobody looks at the bytes.
+struct Unseen;
+
+impl CheckedBlocks for Unseen {
+    type Error = Infallible;
+
+    fn bytes(&self, _: FileRef<'_>, _: u64, _: &[u8]) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn piece_done(&self, _: FileRef<'_>, _: u64) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// Names that nothing in the manifest accounts for. A server that was started on the backup, or a
+/// file that was copied into it, shows here.
+fn extra_names(backup: &Backup) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut extra = |database: &str, path: PathBuf| {
+        let what = "not in the manifest";
+        findings.push(Finding::new(database, path, FindingKind::Extra, what));
+    };
+    let ours = [MANIFEST_NAME, LOCK_NAME, STAGED_NAME, TRASH_NAME, MANIFEST_ASIDE_NAME];
+    for (name, _) in fs::entries(backup.dir())? {
+        let known = ours.iter().chain(&["databases", "transactions", "lost+found"]);
+        if !known.into_iter().any(|known| name == *known) {
+            extra("", backup.dir().join(name));
+        }
+    }
+    for area in Area::ALL {
+        let root = backup.dir().join(area.root_name());
+        for (name, _) in fs::entries(&root)? {
+            if backup.manifest().database(&name.to_string_lossy()).is_none() {
+                extra("", root.join(name));
+            }
+        }
+    }
+    for entry in &backup.manifest().databases {
+        for area in Area::ALL {
+            let dir = backup.locate(entry).dir(area).to_owned();
+            for path in unlisted(&dir, area, entry)? {
+                extra(&entry.name, path);
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// What lies in a database's directory and is neither a listed file nor a directory of one.
+fn unlisted(dir: &Path, area: Area, entry: &DatabaseEntry) -> Result<Vec<PathBuf>> {
+    let mut known = BTreeSet::new();
+    for file in entry.files.iter().filter(|file| file.area == area) {
+        known.extend(Path::new(&file.path).ancestors());
+    }
+    let is_unlisted = |found: &fs::Entry| {
+        !known.contains(found.path.as_path()) && found.kind != EntryKind::Dir
+            || found.kind == EntryKind::Link
+    };
+    let found = fs::walk(dir)?;
+    Ok(found.iter().filter(|e| is_unlisted(e)).map(|e| dir.join(&e.path)).collect())
+}
