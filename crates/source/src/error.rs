@@ -95,14 +95,19 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(
-        doing: &'static str,
-        path: &Path,
-    ) -> impl FnOnce(std::io::Error) -> Self + use<'_> {
-        move |source| Self::Io { doing, path: path.to_owned(), source }
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
     }
 
-    pub(crate) fn format(path: &Path) -> impl FnOnce(formats::Error) -> Self + use<'_> {
-        move |source| Self::Format { path: path.to_owned(), source }
+    pub(crate) fn format(path: &Path) -> impl FnOnce(formats::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Format { path, source }
+    }
+
+    /// Whether a file or directory is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
     }
 }

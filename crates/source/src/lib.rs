@@ -1,6 +1,20 @@
 //! One live Neo4j database on disk, read only: which files it has, where its last checkpoint is,
 //! and a hot copy of it that recovers to a commit. Never writes, creates or locks anything.
 
+mod checkpoint;
+mod config;
+mod derived;
 mod error;
+mod hot_copy;
+mod installation;
+mod lock;
+mod logs;
+mod read;
+mod scan;
 
+pub use derived::LeftOut;
 pub use error::{Error, Result};
+pub use hot_copy::{Checked, CopyFile, FileKind, Finished, HotCopy, Stale};
+pub use installation::{Database, Inspection, Installation, State};
+pub use lock::{lock_file_holder, lock_holder};
+pub use scan::{LOG_PREFIX, LastTx, LogScan, Visit, log_path, scan_logs};

@@ -1,0 +1,94 @@
+//! The metadata store, `neostore`: slots of 9 bytes in its first page, big-endian.
+//!
+//! | slot | content |
+//! |---|---|
+//! | 0, 1 | external store UUID |
+//! | 2, 3 | database UUID; not in use in Community |
+//! | 4 | -3523014627327384477: marks the layout of Neo4j 5 |
+//! | 5 to 12 | the 64-byte StoreId block |
+//!
+//! A slot is u8 in use, u64 value. It holds no transaction id and no log position: those come from
+//! the checkpoint and the logs. Source: `MetaDataStore`, `MetaDataLayout`, 5.26.
+
+use crate::{Error, Result, StoreId};
+
+const LAYOUT_MARK: i64 = -3_523_014_627_327_384_477;
+const SLOT_BYTES: usize = 9;
+const SLOTS: usize = 13;
+
+/// The metadata store's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataStore {
+    /// Random at creation, kept across a format migration. Neo4j derives `databaseID` from it.
+    pub external_uuid: [u8; 16],
+    /// The database UUID, where it is in use.
+    pub database_uuid: Option<[u8; 16]>,
+    /// Identity and format of the store.
+    pub store_id: StoreId,
+}
+
+impl MetadataStore {
+    /// Size of the file.
+    pub const FILE_BYTES: usize = 8192;
+
+    /// Reads the first page (or the first 117 bytes) of `neostore`.
+    ///
+    /// # Errors
+    /// `Unsupported` for a store older than 5.0, `Incomplete` for a short file.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut slots = [None; SLOTS];
+        let (records, _) = bytes.as_chunks::<SLOT_BYTES>();
+        if records.len() < SLOTS {
+            let offset = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            return Err(Error::incomplete(offset, "the metadata store"));
+        }
+        for (slot, record) in slots.iter_mut().zip(records) {
+            let [in_use, value @ ..] = *record;
+            *slot = (in_use & 1 == 1).then_some(value);
+        }
+        let [uuid_high, uuid_low, database_high, database_low, mark, block @ ..] = slots;
+        if mark.map(i64::from_be_bytes) != Some(LAYOUT_MARK) {
+            return Err(Error::unsupported(36, "store", "older than Neo4j 5.0"));
+        }
+        let mut store_id = [0; StoreId::BLOCK_BYTES];
+        let (words, _) = store_id.as_chunks_mut::<8>();
+        for (word, value) in words.iter_mut().zip(block) {
+            *word = value
+                .ok_or_else(|| Error::corrupt(45, "store id slots", "in use", "not in use"))?;
+        }
+        let (Some(high), Some(low)) = (uuid_high, uuid_low) else {
+            return Err(Error::corrupt(0, "external store UUID", "in use", "not in use"));
+        };
+        Ok(Self {
+            external_uuid: join(high, low),
+            database_uuid: database_high.zip(database_low).map(|(high, low)| join(high, low)),
+            store_id: StoreId::decode_block(&store_id, 46)?,
+        })
+    }
+
+    /// The whole file.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::FILE_BYTES);
+        let mut put = |in_use: bool, value: &[u8]| {
+            for word in value.chunks(8) {
+                bytes.push(u8::from(in_use));
+                bytes.extend(word);
+            }
+        };
+        put(true, &self.external_uuid);
+        put(self.database_uuid.is_some(), &self.database_uuid.unwrap_or_default());
+        put(true, &LAYOUT_MARK.to_be_bytes());
+        put(true, &self.store_id.encode_block());
+        bytes.resize(Self::FILE_BYTES, 0);
+        bytes
+    }
+}
+
+fn join(high: [u8; 8], low: [u8; 8]) -> [u8; 16] {
+    let mut joined = [0; 16];
+    for (to, from) in joined.iter_mut().zip(high.into_iter().chain(low)) {
+        *to = from;
+    }
+    joined
+}

@@ -1,0 +1,140 @@
+//! The header of transaction log files and checkpoint files: 128 bytes, big-endian.
+//!
+//! | offset | type | name |
+//! |---|---|---|
+//! | 0 | u64 | log format version << 56, log version (the file's number) |
+//! | 8 | i64 | format 9: last append index before this file; format 8: last transaction id |
+//! | 16 | i64 | format 9: the same again; format 8: the StoreId block begins here |
+//! | 24 | 64 bytes | format 9: StoreId block |
+//! | 88 (80) | | zeros |
+//!
+//! Source: `LogHeader`, `LogFormat` V8 and V9, 5.26; fixtures.
+
+use crate::{Error, LogVersion, Result, StoreId};
+
+/// The layouts of a log file that Neo4j 5.0 to 2026.08 writes by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormatVersion {
+    /// Kernel versions 5 to 16.
+    V8,
+    /// Kernel versions 17 to 32.
+    V9,
+}
+
+/// A log file's header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogHeader {
+    /// The file's number.
+    pub log_version: LogVersion,
+    /// The layout.
+    pub format: LogFormatVersion,
+    /// Format 9: append index of the last batch before this file. Format 8: its transaction id.
+    /// 0 in checkpoint files.
+    pub last_append_index: u64,
+    /// The store that the log belongs to.
+    pub store_id: StoreId,
+}
+
+impl LogHeader {
+    /// Size of the header; data begins here.
+    pub const SIZE_BYTES: u64 = 128;
+    const SIZE: usize = 128;
+
+    /// Reads a header; `None` where the first 8 bytes are zero: the file was made, but its header
+    /// is not written yet.
+    ///
+    /// # Errors
+    /// `Unsupported` for other log formats, by name; `Incomplete`; `Corrupt`.
+    pub fn decode(bytes: &[u8]) -> Result<Option<Self>> {
+        let Some(word) = bytes.first_chunk::<8>() else {
+            return Err(Error::incomplete(0, "a log header"));
+        };
+        if *word == [0; 8] {
+            return Ok(None);
+        }
+        let [format, version @ ..] = *word;
+        let format = match format {
+            8 => LogFormatVersion::V8,
+            9 => LogFormatVersion::V9,
+            6 => return Err(unsupported("6 (Neo4j 2.3 to 4.1)")),
+            7 => return Err(unsupported("7 (Neo4j 4.2 to 4.4)")),
+            10 => return Err(unsupported("10 (enveloped)")),
+            other => return Err(unsupported(&other.to_string())),
+        };
+        let Some(header) = bytes.first_chunk::<{ Self::SIZE }>() else {
+            return Err(Error::incomplete(0, "a log header"));
+        };
+        let mut high = [0; 8];
+        for (to, from) in high.iter_mut().skip(1).zip(version) {
+            *to = from;
+        }
+        let last_append_index = i64_at(header, 8)?;
+        let store_at = match format {
+            LogFormatVersion::V8 => 16,
+            LogFormatVersion::V9 => 24,
+        };
+        if format == LogFormatVersion::V9 && i64_at(header, 16)? != last_append_index {
+            let found = i64_at(header, 16)?;
+            return Err(Error::corrupt(
+                16,
+                "last append index, repeated",
+                last_append_index,
+                found,
+            ));
+        }
+        let block = chunk_at::<{ StoreId::BLOCK_BYTES }>(header, store_at)?;
+        let used = store_at.saturating_add(StoreId::BLOCK_BYTES);
+        if header.iter().skip(used).any(|byte| *byte != 0) {
+            return Err(Error::corrupt(offset(used), "log header padding", "zeros", "other bytes"));
+        }
+        Ok(Some(Self {
+            log_version: LogVersion(u64::from_be_bytes(high)),
+            format,
+            last_append_index: u64::try_from(last_append_index).map_err(|_| {
+                Error::corrupt(8, "last append index", "0 or more", last_append_index)
+            })?,
+            store_id: StoreId::decode_block(&block, offset(store_at))?,
+        }))
+    }
+
+    /// The header's bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::SIZE] {
+        let mut bytes = Vec::with_capacity(Self::SIZE);
+        let [_, version @ ..] = self.log_version.0.to_be_bytes();
+        let last = self.last_append_index.to_be_bytes();
+        bytes.push(match self.format {
+            LogFormatVersion::V8 => 8,
+            LogFormatVersion::V9 => 9,
+        });
+        bytes.extend(version);
+        bytes.extend(last);
+        if self.format == LogFormatVersion::V9 {
+            bytes.extend(last);
+        }
+        bytes.extend(self.store_id.encode_block());
+        bytes.resize(Self::SIZE, 0);
+        let mut header = [0; Self::SIZE];
+        header.copy_from_slice(&bytes);
+        header
+    }
+}
+
+fn unsupported(found: &str) -> Error {
+    Error::unsupported(0, "log format", found)
+}
+
+fn chunk_at<const N: usize>(header: &[u8], at: usize) -> Result<[u8; N]> {
+    header
+        .get(at..)
+        .and_then(|rest| rest.first_chunk::<N>().copied())
+        .ok_or_else(|| Error::incomplete(offset(at), "a log header"))
+}
+
+fn i64_at(header: &[u8], at: usize) -> Result<i64> {
+    chunk_at(header, at).map(i64::from_be_bytes)
+}
+
+fn offset(at: usize) -> u64 {
+    u64::try_from(at).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,419 @@
+//! A hot copy: the rules that make the copy of a running database recover to a commit.
+//!
+//! 1. The logs from checkpoint C on are held before the first store byte is read.
+//! 2. Record stores are read fuzzy: each change after C is in the logs as a whole record image.
+//! 3. Derived files are held or proven whole; else they are left out and named.
+//! 4. The logs end last: commit E is looked for after the last store byte, and no store byte can
+//!    be read after that. A transaction's bytes are in the log before any page has its effect.
+//! 5. The copy of the checkpoint file ends at C.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use formats::checkpoint::Checkpoint;
+use formats::metadata::MetadataStore;
+use formats::record_store;
+use formats::{StoreId, TxId};
+
+use crate::checkpoint::{FoundCheckpoint, find_checkpoint};
+use crate::derived::{Derived, LeftOut, Tree};
+use crate::installation::{Database, State};
+use crate::logs::HeldLogs;
+use crate::read::Held;
+use crate::scan::{LOG_PREFIX, LastTx};
+use crate::{Error, Result};
+
+/// C's log can be pruned between finding C and opening it; then there is a newer C.
+const CHECKPOINT_TRIES: u32 = 10;
+
+/// One hot copy in progress. Dropping it releases every descriptor.
+pub struct HotCopy {
+    database: Database,
+    state: State,
+    metadata: MetadataStore,
+    found: FoundCheckpoint,
+    entries: Vec<Entry>,
+    index_dirs: Vec<(String, Option<(u64, u64)>)>,
+    left_out: Vec<LeftOut>,
+    logs: Arc<HeldLogs>,
+    /// Readers of store bytes hold it for reading: so none is under way when E is looked for.
+    phase: RwLock<Option<End>>,
+}
+
+struct Entry {
+    path: String,
+    size_bytes: AtomicU64,
+    content: Content,
+}
+
+enum Content {
+    Record(Held),
+    Tree(Tree),
+    Lucene(Held),
+}
+
+struct End {
+    finished: Finished,
+    logs: Vec<Arc<Held>>,
+}
+
+/// One file of a hot copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyFile {
+    /// Its number within the copy.
+    pub id: u32,
+    /// What it is.
+    pub kind: FileKind,
+    /// Relative to the store directory, or to the log directory for logs and checkpoint files.
+    pub path: String,
+    /// How many bytes to copy.
+    pub size_bytes: u64,
+}
+
+/// The kinds of files in a hot copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A record store or `neostore`.
+    Record,
+    /// A tree, to be checked after its last byte.
+    Tree,
+    /// A file of a Lucene index, held as part of a commit.
+    Lucene,
+    /// A transaction log file.
+    Log,
+    /// The checkpoint file.
+    Checkpoint,
+}
+
+/// Whether a tree was copied whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// It was.
+    pub whole: bool,
+    /// How many bytes to copy on the next try.
+    pub size_bytes: u64,
+}
+
+/// A derived file that must not stay in the copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// Its number within the copy.
+    pub id: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// The end of a hot copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The logs from C to E and the checkpoint file up to C.
+    pub files: Vec<CopyFile>,
+    /// Derived files that were replaced or removed while the copy ran.
+    pub stale: Vec<Stale>,
+    /// E0: from this transaction on the copy is consistent.
+    pub first_consistent_tx_id: TxId,
+    /// E.
+    pub last_tx: LastTx,
+    /// Transactions from C to E.
+    pub transactions: u64,
+}
+
+impl HotCopy {
+    /// Finds checkpoint C, holds its logs, then opens every file of the store.
+    pub fn begin(database: &Database) -> Result<Self> {
+        let metadata = database.metadata()?;
+        let (found, logs) = hold_checkpoint(database, &metadata.store_id)?;
+        logs.watch()?;
+        let derived = Derived::hold(&database.store_dir)?;
+        let index_dirs = index_dirs(&database.store_dir, &derived);
+        let mut entries = Vec::new();
+        for (path, tree) in derived.trees {
+            entries.push(Entry::new(path, tree.held.size_bytes()?, Content::Tree(tree)));
+        }
+        for (path, held) in derived.lucene {
+            entries.push(Entry::new(path, held.size_bytes()?, Content::Lucene(held)));
+        }
+        for store in record_store::MANDATORY {
+            let held = Held::open(&database.store_dir.join(store.file_name()))?;
+            let path = store.file_name().to_owned();
+            entries.push(Entry::new(path, held.size_bytes()?, Content::Record(held)));
+        }
+        let state = if database.online()? { State::Online } else { State::Offline };
+        Ok(Self {
+            database: database.clone(),
+            state,
+            metadata,
+            found,
+            entries,
+            index_dirs,
+            left_out: derived.left_out,
+            logs,
+            phase: RwLock::new(None),
+        })
+    }
+
+    /// Online or offline, as the copy began.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Identity and format of the store.
+    #[must_use]
+    pub fn store_id(&self) -> &StoreId {
+        &self.metadata.store_id
+    }
+
+    /// The store's external UUID.
+    #[must_use]
+    pub fn external_uuid(&self) -> [u8; 16] {
+        self.metadata.external_uuid
+    }
+
+    /// Checkpoint C.
+    #[must_use]
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.found.checkpoint
+    }
+
+    /// Derived files that could not be held.
+    #[must_use]
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// The files to copy, derived ones first; once finished, the logs and the checkpoint file too.
+    #[must_use]
+    pub fn files(&self) -> Vec<CopyFile> {
+        let mut files: Vec<CopyFile> = self.entries.iter().zip(0..).map(Entry::describe).collect();
+        let phase = self.phase.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        files.extend(phase.iter().flat_map(|end| end.finished.files.iter().cloned()));
+        files
+    }
+
+    /// Fills `buf` with a file's bytes from `offset` on; short only at the end of what is to be
+    /// copied, or where the file has become shorter.
+    pub fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let phase = self.phase.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let index = file as usize;
+        let Some(entry) = self.entries.get(index) else {
+            return self.read_end(phase.as_ref(), index, offset, buf);
+        };
+        if phase.is_some() {
+            return Err(Error::State("the copy is finished: no store byte can be read any more"));
+        }
+        let size = entry.size_bytes.load(Ordering::Acquire);
+        let buf = limit(buf, offset, size);
+        match &entry.content {
+            Content::Record(held) | Content::Lucene(held) => held.read_quietly(offset, buf),
+            Content::Tree(tree) => {
+                tree.note_state()?;
+                tree.held.read_quietly(offset, buf)
+            }
+        }
+    }
+
+    fn read_end(
+        &self,
+        end: Option<&End>,
+        index: usize,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<usize> {
+        let file = index.saturating_sub(self.entries.len());
+        let Some((end, described)) = end.and_then(|e| Some((e, e.finished.files.get(file)?)))
+        else {
+            return Err(Error::State("no such file in this copy"));
+        };
+        let buf = limit(buf, offset, described.size_bytes);
+        let held = end.logs.get(file).map_or(&self.found.file, |log| log.as_ref());
+        let read = held.read_quietly(offset, buf)?;
+        if read < buf.len() {
+            let what = "became shorter although it was finished".to_owned();
+            return Err(Error::Changed { path: held.path().to_owned(), what });
+        }
+        Ok(read)
+    }
+
+    /// Whether the bytes of a tree that were read since the copy began, or since the last check,
+    /// are one state of it. Files that are no trees always are.
+    pub fn check_whole(&self, file: u32) -> Result<Checked> {
+        let Some(entry) = self.entries.get(file as usize) else {
+            return Err(Error::State("no such file in this copy"));
+        };
+        let size = entry.size_bytes.load(Ordering::Acquire);
+        let Content::Tree(tree) = &entry.content else {
+            return Ok(Checked { whole: true, size_bytes: size });
+        };
+        let whole = tree.check_whole(size)?;
+        if !whole {
+            entry.size_bytes.store(tree.held.size_bytes()?, Ordering::Release);
+        }
+        Ok(Checked { whole, size_bytes: entry.size_bytes.load(Ordering::Acquire) })
+    }
+
+    /// Ends the copy: waits for reads under way, then looks for commit E. The same answer again
+    /// if it has ended already.
+    pub fn finish(&self) -> Result<Finished> {
+        let mut phase = self.phase.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(end) = phase.as_ref() {
+            return Ok(end.finished.clone());
+        }
+        self.check_in_place()?;
+        let end = self.find_end()?;
+        let finished = end.finished.clone();
+        *phase = Some(end);
+        Ok(finished)
+    }
+
+    fn find_end(&self) -> Result<End> {
+        let c = &self.found.checkpoint;
+        let from = c.oldest_not_completed.min(c.position);
+        let (scanner, cuts) = self.logs.read_to_end(from, self.store_id())?;
+        let last_tx = scanner.last.unwrap_or(LastTx {
+            tx_id: c.tx_id,
+            checksum: c.tx_checksum,
+            commit_time: c.tx_commit_time,
+            end: from,
+        });
+        let log_dir = &self.database.log_dir;
+        let gap = |what: String| Error::Changed { path: log_dir.clone(), what };
+        if let Some(first) = scanner.first_tx.filter(|first| first.0 > c.tx_id.0.saturating_add(1))
+        {
+            return Err(gap(format!(
+                "the log after checkpoint {} begins with transaction {first}",
+                c.tx_id
+            )));
+        }
+        if last_tx.tx_id < c.tx_id {
+            return Err(gap(format!(
+                "the log ends with transaction {}, before the checkpoint's {}",
+                last_tx.tx_id, c.tx_id
+            )));
+        }
+        let mut files = Vec::new();
+        let mut logs = Vec::new();
+        let mut id = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        for (version, cut) in cuts.range(from.version..=last_tx.end.version) {
+            let Some(held) = self.logs.get(*version) else { continue };
+            let path = format!("{LOG_PREFIX}{version}");
+            files.push(CopyFile { id, kind: FileKind::Log, path, size_bytes: *cut });
+            logs.push(held);
+            id = id.saturating_add(1);
+        }
+        let (path, size_bytes) = (self.found.file_name.clone(), self.found.end_bytes);
+        files.push(CopyFile { id, kind: FileKind::Checkpoint, path, size_bytes });
+        let finished = Finished {
+            files,
+            stale: self.stale()?,
+            // E was looked for after the last store byte, so E itself is consistent. An earlier
+            // commit may be as well, but that is not known.
+            first_consistent_tx_id: last_tx.tx_id,
+            last_tx,
+            transactions: scanner.transactions,
+        };
+        Ok(End { finished, logs })
+    }
+
+    /// The store must still be the one that the copy began with.
+    fn check_in_place(&self) -> Result<()> {
+        self.database.check_not_migrating()?;
+        for entry in &self.entries {
+            if let Content::Record(held) = &entry.content
+                && !held.is_in_place()?
+            {
+                let what = "was replaced while it was copied".to_owned();
+                return Err(Error::Changed { path: held.path().to_owned(), what });
+            }
+        }
+        Ok(())
+    }
+
+    fn stale(&self) -> Result<Vec<Stale>> {
+        let gone: Vec<&str> = self
+            .index_dirs
+            .iter()
+            .filter(|(path, id)| *id != identity(&self.database.store_dir.join(path)))
+            .map(|(path, _)| path.as_str())
+            .collect();
+        let mut stale = Vec::new();
+        for (entry, id) in self.entries.iter().zip(0..) {
+            let reason = match &entry.content {
+                Content::Tree(tree) if !tree.held.is_in_place()? => "the file was replaced",
+                _ if gone.iter().any(|dir| entry.is_below(dir)) => "the index was replaced",
+                _ => continue,
+            };
+            stale.push(Stale { id, reason: reason.to_owned() });
+        }
+        Ok(stale)
+    }
+}
+
+impl Entry {
+    fn new(path: String, size_bytes: u64, content: Content) -> Self {
+        Self { path, size_bytes: AtomicU64::new(size_bytes), content }
+    }
+
+    fn describe((entry, id): (&Self, u32)) -> CopyFile {
+        let kind = match entry.content {
+            Content::Record(_) => FileKind::Record,
+            Content::Tree(_) => FileKind::Tree,
+            Content::Lucene(_) => FileKind::Lucene,
+        };
+        let size_bytes = entry.size_bytes.load(Ordering::Acquire);
+        CopyFile { id, kind, path: entry.path.clone(), size_bytes }
+    }
+
+    fn is_below(&self, directory: &str) -> bool {
+        self.path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+fn hold_checkpoint(
+    database: &Database,
+    store_id: &StoreId,
+) -> Result<(FoundCheckpoint, Arc<HeldLogs>)> {
+    let mut tries = 0_u32;
+    loop {
+        let found = find_checkpoint(database)?;
+        let c = &found.checkpoint;
+        if !c.store_id.is_same_store(store_id) {
+            let what = format!("belongs to store {}, not to {store_id}", c.store_id);
+            return Err(Error::Changed { path: found.file.path().to_owned(), what });
+        }
+        let from = c.oldest_not_completed.min(c.position);
+        match HeldLogs::hold(&database.log_dir, from, store_id) {
+            Ok(logs) => return Ok((found, logs)),
+            Err(Error::LogPruned { .. }) if tries < CHECKPOINT_TRIES => {
+                tries = tries.saturating_add(1);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The directories of the copy's indexes, each with its identity now.
+fn index_dirs(store_dir: &Path, derived: &Derived) -> Vec<(String, Option<(u64, u64)>)> {
+    let trees = derived.trees.iter().map(|(path, _)| path);
+    let mut dirs: Vec<String> = trees
+        .chain(derived.lucene.iter().map(|(path, _)| path))
+        .filter(|path| path.starts_with("schema/index/"))
+        .map(|path| path.split('/').take(4).collect::<Vec<_>>().join("/"))
+        .collect();
+    dirs.sort();
+    dirs.dedup();
+    dirs.into_iter().map(|dir| (dir.clone(), identity(&store_dir.join(dir)))).collect()
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// The part of `buf` that lies before `size` when it is filled from `offset` on.
+fn limit(buf: &mut [u8], offset: u64, size: u64) -> &mut [u8] {
+    let left = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let length = buf.len().min(left);
+    buf.get_mut(..length).unwrap_or_default()
+}

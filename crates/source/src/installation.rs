@@ -1,0 +1,270 @@
+//! Which databases a server has, and what each is in the middle of.
+
+use std::path::{Path, PathBuf};
+
+use formats::StoreId;
+use formats::metadata::MetadataStore;
+use formats::record_store;
+
+use crate::checkpoint::find_checkpoint;
+use crate::config::Config;
+use crate::lock::lock_holder;
+use crate::read::Held;
+use crate::{Error, Result};
+
+/// The directories of one Neo4j server.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    data: PathBuf,
+    transactions: PathBuf,
+}
+
+impl Installation {
+    /// From `neo4j.conf`: `server.directories.data` (default `data` in Neo4j's home) and
+    /// `server.directories.transaction.logs.root` (default `transactions` in the data directory).
+    pub fn from_config(neo4j_conf: &Path) -> Result<Self> {
+        let config = Config::read(neo4j_conf)?;
+        let home = config.home()?;
+        let data = config.directory("server.directories.data", &home)?;
+        let data = data.unwrap_or_else(|| home.join("data"));
+        let transactions = config.directory("server.directories.transaction.logs.root", &home)?;
+        let transactions = transactions.unwrap_or_else(|| data.join("transactions"));
+        Ok(Self { data, transactions })
+    }
+
+    /// From a data directory, with the transaction logs in their default place.
+    pub fn from_data(data_dir: &Path) -> Result<Self> {
+        let found = Self { data: data_dir.to_owned(), transactions: data_dir.join("transactions") };
+        found.check()?;
+        Ok(found)
+    }
+
+    /// Fails unless the directories are those of a Neo4j server that has run before.
+    pub fn check(&self) -> Result<()> {
+        let databases = self.databases_root();
+        match std::fs::metadata(&databases) {
+            Ok(found) if found.is_dir() => Ok(()),
+            Ok(_) => Err(Error::NotNeo4j { what: "data directory", path: self.data.clone() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::NotNeo4j { what: "data directory", path: self.data.clone() })
+            }
+            Err(error) => Err(Error::io("read", &databases)(error)),
+        }
+    }
+
+    /// `<data>`.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data
+    }
+
+    /// `<data>/databases`.
+    #[must_use]
+    pub fn databases_root(&self) -> PathBuf {
+        self.data.join("databases")
+    }
+
+    /// Where each database's transaction log directory lies.
+    #[must_use]
+    pub fn transactions_root(&self) -> &Path {
+        &self.transactions
+    }
+
+    /// Every database directory, sorted by name, whatever its state.
+    pub fn databases(&self) -> Result<Vec<Database>> {
+        self.check()?;
+        let root = self.databases_root();
+        let mut databases = Vec::new();
+        for entry in std::fs::read_dir(&root).map_err(Error::io("list", &root))? {
+            let path = entry.map_err(Error::io("list", &root))?.path();
+            // Through links: a database directory may be a link to another volume.
+            if std::fs::metadata(&path).is_ok_and(|found| !found.is_dir()) {
+                continue;
+            }
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            databases.push(Database {
+                log_dir: self.transactions.join(&name),
+                store_dir: path,
+                name,
+            });
+        }
+        databases.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(databases)
+    }
+
+    /// The database of this name.
+    pub fn database(&self, name: &str) -> Result<Database> {
+        let found = self.databases()?.into_iter().find(|database| database.name == name);
+        found
+            .ok_or_else(|| Error::NoSuchDatabase { name: name.to_owned(), data: self.data.clone() })
+    }
+}
+
+/// One database's directories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// Its name, which is also the name of both directories.
+    pub name: String,
+    /// `databases/<name>`: the store files.
+    pub store_dir: PathBuf,
+    /// `transactions/<name>`: transaction logs and checkpoint files.
+    pub log_dir: PathBuf,
+}
+
+/// What a look at a database found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Whether it can be backed up.
+    pub state: State,
+    /// Why it is in that state, where that needs saying.
+    pub detail: Option<String>,
+    /// Identity and format of the store, if it could be read.
+    pub store_id: Option<StoreId>,
+    /// Size of the store directory's files in bytes.
+    pub size_bytes: Option<u64>,
+}
+
+/// What a database is in the middle of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A server holds its lock.
+    Online,
+    /// No server holds its lock; a copy can be made all the same.
+    Offline,
+    /// Its first checkpoint is not there yet.
+    Creating,
+    /// A store migration is under way.
+    Migrating,
+    /// A format that we refuse.
+    Unsupported,
+    /// Files that cannot be read, or that are damaged.
+    Unreadable,
+}
+
+impl Database {
+    /// Looks at the database; what is wrong with it becomes its state.
+    #[must_use]
+    pub fn inspect(&self) -> Inspection {
+        let size_bytes = directory_size(&self.store_dir).ok();
+        let metadata = self.metadata();
+        let store_id = metadata.as_ref().ok().map(|metadata| metadata.store_id.clone());
+        let looked = metadata.and_then(|_| find_checkpoint(self)).and_then(|_| self.online());
+        let (state, detail) = match looked {
+            Ok(true) => (State::Online, None),
+            Ok(false) => (State::Offline, Some("no server is using it".to_owned())),
+            Err(error) => (state_of(&error), Some(detail_of(&error))),
+        };
+        Inspection { state, detail, store_id, size_bytes }
+    }
+
+    /// Whether a server holds the database's lock.
+    pub fn online(&self) -> Result<bool> {
+        Ok(lock_holder(&self.store_dir)?.is_some())
+    }
+
+    /// Reads `neostore`, and refuses by name what is not a complete store of a known format.
+    pub fn metadata(&self) -> Result<MetadataStore> {
+        self.check_not_migrating()?;
+        check_name(self)?;
+        let path = self.store_dir.join("neostore");
+        let Some(held) = Held::open_if_there(&path)? else { return Err(self.without_neostore()?) };
+        let mut page = vec![0; 8192];
+        let read = held.read_at(0, &mut page)?;
+        let bytes = page.get(..read).unwrap_or_default();
+        let creating = |detail: String| Error::Creating { name: self.name.clone(), detail };
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Err(creating("neostore is not written yet".to_owned()));
+        }
+        let metadata = MetadataStore::decode(bytes).map_err(Error::format(&path))?;
+        formats::store_format::supported(&metadata.store_id).map_err(Error::format(&path))?;
+        for store in record_store::MANDATORY {
+            let path = self.store_dir.join(store.file_name());
+            if let Err(error) = std::fs::metadata(&path) {
+                return Err(match error.kind() {
+                    std::io::ErrorKind::NotFound => {
+                        creating(format!("{} does not exist", path.display()))
+                    }
+                    _ => Error::io("read", &path)(error),
+                });
+            }
+        }
+        Ok(metadata)
+    }
+
+    pub(crate) fn check_not_migrating(&self) -> Result<()> {
+        let migrate = self.store_dir.join("migrate");
+        if migrate.symlink_metadata().is_ok() {
+            return Err(Error::Migrating { name: self.name.clone(), path: migrate });
+        }
+        Ok(())
+    }
+
+    fn without_neostore(&self) -> Result<Error> {
+        let list =
+            std::fs::read_dir(&self.store_dir).map_err(Error::io("list", &self.store_dir))?;
+        let names: Vec<String> =
+            list.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let other = names.iter().find(|name| !matches!(name.as_str(), "database_lock" | "schema"));
+        if names.iter().any(|name| name.starts_with("block.")) {
+            let what = "block format (Enterprise)".to_owned();
+            return Ok(Error::Unsupported { what, path: self.store_dir.clone() });
+        }
+        Ok(match other {
+            None => Error::Creating {
+                name: self.name.clone(),
+                detail: format!("{} is empty", self.store_dir.display()),
+            },
+            Some(_) => Error::Unsupported {
+                what: "a store without neostore".to_owned(),
+                path: self.store_dir.clone(),
+            },
+        })
+    }
+}
+
+/// Neo4j names databases with ASCII letters, digits, dots and dashes; 63 at the most. We let
+/// underscores pass as well, since a person may have renamed a directory.
+fn check_name(database: &Database) -> Result<()> {
+    let name = &database.name;
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if name.len() <= 63
+        && name.chars().all(known)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+    {
+        return Ok(());
+    }
+    let what = format!("{name:?} as a database name");
+    Err(Error::Unsupported { what, path: database.store_dir.clone() })
+}
+
+fn state_of(error: &Error) -> State {
+    match error {
+        Error::Creating { .. } => State::Creating,
+        Error::Migrating { .. } => State::Migrating,
+        Error::Unsupported { .. } => State::Unsupported,
+        Error::Format { source, .. } if source.is_unsupported() => State::Unsupported,
+        _ => State::Unreadable,
+    }
+}
+
+fn detail_of(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) if matches!(error, Error::Io { .. }) => format!("{error}: {source}"),
+        _ => error.to_string(),
+    }
+}
+
+fn directory_size(directory: &Path) -> std::io::Result<u64> {
+    let mut total: u64 = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        let size = if kind.is_dir() {
+            directory_size(&entry.path()).unwrap_or(0)
+        } else {
+            entry.metadata().map_or(0, |found| found.len())
+        };
+        total = total.saturating_add(size);
+    }
+    Ok(total)
+}

@@ -1,0 +1,161 @@
+//! The transaction logs of a running copy: held from checkpoint C on, so that pruning cannot take
+//! them away, and read at the end up to a commit.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use formats::{LogPosition, LogVersion, StoreId};
+
+use crate::checkpoint::numbered_files;
+use crate::read::Held;
+use crate::scan::{FileEnd, LOG_PREFIX, Scanner, check_header, log_path, read_header};
+use crate::{Error, Result};
+
+/// A file lives at least until the checkpoint after its last byte; one failed `open` costs nothing.
+const POLL: Duration = Duration::from_millis(10);
+/// An entry being written is whole a moment later.
+const TAIL_WAIT: Duration = Duration::from_millis(5);
+const TAIL_TRIES: u32 = 400;
+
+/// Log files held open from one version on; a thread adds new ones as the server rotates.
+pub struct HeldLogs {
+    log_dir: PathBuf,
+    files: Mutex<BTreeMap<LogVersion, Arc<Held>>>,
+}
+
+impl HeldLogs {
+    /// Opens the log files from a position on. [`Error::LogPruned`] if its file is gone.
+    pub fn hold(log_dir: &Path, from: LogPosition, store_id: &StoreId) -> Result<Arc<Self>> {
+        let path = log_path(log_dir, from.version);
+        let Some(first) = Held::open_if_there(&path)? else {
+            return Err(Error::LogPruned { path });
+        };
+        let Some(header) = read_header(&first)? else {
+            return Err(Error::Changed { path, what: "has no header".to_owned() });
+        };
+        check_header(&first, &header, from.version, store_id)?;
+        let size = first.size_bytes()?;
+        if size < from.offset_bytes {
+            let what = format!("{size} bytes long, but the checkpoint points to {from}");
+            return Err(Error::Changed { path, what });
+        }
+        let files = BTreeMap::from([(from.version, Arc::new(first))]);
+        let logs = Arc::new(Self { log_dir: log_dir.to_owned(), files: Mutex::new(files) });
+        logs.open_new()?;
+        Ok(logs)
+    }
+
+    /// Starts to watch for new files, until the logs are dropped.
+    pub fn watch(self: &Arc<Self>) -> Result<()> {
+        let weak = Arc::downgrade(self);
+        let spawned = std::thread::Builder::new()
+            .name("log watch".to_owned())
+            .stack_size(128 << 10)
+            .spawn(move || watch(&weak));
+        spawned.map(drop).map_err(Error::io("start a thread to watch", &self.log_dir))
+    }
+
+    /// Opens what came after the newest held file. Must be called once more before the newest file
+    /// is taken for the last one.
+    pub fn open_new(&self) -> Result<()> {
+        let mut files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        while let Some(newest) = files.keys().next_back() {
+            let version = LogVersion(newest.0.saturating_add(1));
+            match Held::open_if_there(&log_path(&self.log_dir, version))? {
+                Some(held) => files.insert(version, Arc::new(held)),
+                None => break,
+            };
+        }
+        Ok(())
+    }
+
+    /// A held file.
+    pub fn get(&self, version: LogVersion) -> Option<Arc<Held>> {
+        let files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        files.get(&version).cloned()
+    }
+
+    /// Fails if a file after the newest held one is there, while the next one is not.
+    fn check_no_gap(&self, newest: LogVersion) -> Result<()> {
+        let next = LogVersion(newest.0.saturating_add(1));
+        let listed = numbered_files(&self.log_dir, LOG_PREFIX)?;
+        if listed.iter().any(|(version, _)| *version > next)
+            && !listed.iter().any(|(version, _)| *version == next)
+        {
+            return Err(Error::LogPruned { path: log_path(&self.log_dir, next) });
+        }
+        Ok(())
+    }
+
+    /// Reads every batch from a position to the last commit that the logs hold now, while the
+    /// server goes on writing. What was in the logs when this was called is in the result.
+    pub fn read_to_end(&self, from: LogPosition, store_id: &StoreId) -> Result<(Scanner, Cuts)> {
+        let mut scanner = Scanner::new(from, store_id.clone());
+        let mut cuts = Cuts::new();
+        let mut version = from.version;
+        let mut held = self.held(version)?;
+        scanner.enter(version, &held)?;
+        loop {
+            self.open_new()?;
+            let next_version = LogVersion(version.0.saturating_add(1));
+            // A finished file is cut to its end before the next one is made. So the order matters:
+            // first look for the next file, then read this one.
+            let next = self.get(next_version);
+            let end = self.read_file(&mut scanner, &held, next.is_none())?;
+            cuts.insert(version, scanner.position.offset_bytes);
+            let Some(next) = next else {
+                self.open_new()?;
+                if self.get(next_version).is_some() {
+                    continue;
+                }
+                self.check_no_gap(version)?;
+                return Ok((scanner, cuts));
+            };
+            let finished = scanner.position;
+            if !scanner.enter(next_version, &next)? {
+                // The next file has no header yet: nothing can have been committed to it.
+                return Ok((scanner, cuts));
+            }
+            end.expect_boundary(&held, finished)?;
+            version = next_version;
+            held = next;
+        }
+    }
+
+    fn held(&self, version: LogVersion) -> Result<Arc<Held>> {
+        self.get(version).ok_or_else(|| Error::LogPruned { path: log_path(&self.log_dir, version) })
+    }
+
+    /// Reads one file. At a live tail: until what follows the last batch is zeros or the end.
+    fn read_file(&self, scanner: &mut Scanner, held: &Held, live: bool) -> Result<FileEnd> {
+        let mut tries = 0_u32;
+        loop {
+            let before = scanner.position;
+            let end = scanner.file(held, &mut |_, _| ())?;
+            if !live || end.is_live_tail(held, scanner.position)? {
+                return Ok(end);
+            }
+            tries = if scanner.position == before { tries.saturating_add(1) } else { 0 };
+            if tries > TAIL_TRIES {
+                return Err(end.into_error(held, scanner.position));
+            }
+            std::thread::sleep(TAIL_WAIT);
+        }
+    }
+}
+
+/// Each log file with the offset after its last batch.
+pub type Cuts = BTreeMap<LogVersion, u64>;
+
+fn watch(logs: &Weak<HeldLogs>) {
+    while let Some(logs) = logs.upgrade() {
+        if let Err(error) = logs.open_new() {
+            // The copy's end tries again, and fails if a file is gone by then.
+            tracing::warn!(error = %error, "open a new transaction log file");
+        }
+        drop(logs);
+        std::thread::sleep(POLL);
+    }
+}

@@ -1,0 +1,196 @@
+//! Reading a live server's files without leaving traces: no access times, no cache taken over.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, Mode, OFlags};
+use rustix::io::ReadWriteFlags;
+
+use crate::{Error, Result};
+
+/// A file held open for reading; stays readable when the server deletes or replaces it.
+pub struct Held {
+    file: File,
+    path: PathBuf,
+}
+
+impl Held {
+    /// Opens a file without touching its access time where the system allows that.
+    pub fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        // NOATIME is for the owner and root only.
+        let opened = rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty())
+            .or_else(|_| rustix::fs::open(path, flags, Mode::empty()));
+        let file = File::from(opened.map_err(|e| Error::io("open", path)(e.into()))?);
+        if !file.metadata().map_err(Error::io("read", path))?.is_file() {
+            return Err(Error::Changed { path: path.to_owned(), what: "not a file".to_owned() });
+        }
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// [`open`](Self::open), with `None` where there is no such file.
+    pub fn open_if_there(path: &Path) -> Result<Option<Self>> {
+        match Self::open(path) {
+            Ok(held) => Ok(Some(held)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where the file was when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The descriptor, for questions to the system.
+    pub fn descriptor(&self) -> impl std::os::fd::AsFd + '_ {
+        &self.file
+    }
+
+    /// Its present size in bytes.
+    pub fn size_bytes(&self) -> Result<u64> {
+        Ok(self.file.metadata().map_err(Error::io("read", &self.path))?.len())
+    }
+
+    /// Whether the path still names this very file.
+    pub fn is_in_place(&self) -> Result<bool> {
+        let held = self.file.metadata().map_err(Error::io("read", &self.path))?;
+        Ok(std::fs::metadata(&self.path)
+            .is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino())))
+    }
+
+    /// Fills `buf` from `offset`; short only at the end of the file.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.fill(offset, buf).map_err(Error::io("read", &self.path))
+    }
+
+    /// [`read_at`](Self::read_at) that leaves the page cache as it was: what the server had cached
+    /// stays, what only we wanted goes.
+    pub fn read_quietly(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let cached = rustix::io::preadv2(
+            &self.file,
+            &mut [IoSliceMut::new(buf)],
+            offset,
+            ReadWriteFlags::NOWAIT,
+        )
+        .unwrap_or(0);
+        let rest_at = offset.saturating_add(cached as u64);
+        let Some(rest) = buf.get_mut(cached..).filter(|rest| !rest.is_empty()) else {
+            return Ok(cached);
+        };
+        let read = self.read_at(rest_at, rest)?;
+        if let Some(length) = std::num::NonZeroU64::new(read as u64) {
+            // Advice only: a file system that does not know it is no reason to fail.
+            let _ = rustix::fs::fadvise(&self.file, rest_at, Some(length), Advice::DontNeed);
+        }
+        Ok(cached.saturating_add(read))
+    }
+
+    /// Whether every byte from `offset` on is zero. Holes, and what was only preallocated, are
+    /// passed over without being read.
+    pub fn is_zero_from(&self, offset: u64) -> Result<bool> {
+        self.find_data(offset).map_err(Error::io("read", &self.path)).map(|found| found.is_none())
+    }
+
+    fn find_data(&self, mut offset: u64) -> io::Result<Option<u64>> {
+        let mut buf = vec![0; 64 << 10];
+        loop {
+            match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
+                Ok(data_at) => offset = data_at,
+                Err(rustix::io::Errno::NXIO) => return Ok(None),
+                Err(rustix::io::Errno::INVAL) => {} // a file system without SEEK_DATA: read on
+                Err(error) => return Err(error.into()),
+            }
+            let read = self.fill(offset, &mut buf)?;
+            if read == 0 {
+                return Ok(None);
+            }
+            let bytes = buf.get(..read).unwrap_or_default();
+            if let Some(at) = bytes.iter().position(|byte| *byte != 0) {
+                return Ok(Some(offset.saturating_add(at as u64)));
+            }
+            offset = offset.saturating_add(read as u64);
+        }
+    }
+
+    fn fill(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset.saturating_add(filled as u64)) {
+                Ok(0) => break,
+                Ok(read) => filled = filled.saturating_add(read),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+/// A held file as a stream of bytes from an offset on, up to a limit.
+pub struct HeldReader<'a> {
+    held: &'a Held,
+    offset: u64,
+    end: u64,
+}
+
+impl<'a> HeldReader<'a> {
+    pub fn new(held: &'a Held, offset: u64, end: u64) -> Self {
+        Self { held, offset, end }
+    }
+}
+
+impl io::Read for HeldReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let length = buf.len().min(left);
+        let read = self.held.fill(self.offset, buf.get_mut(..length).unwrap_or_default())?;
+        self.offset = self.offset.saturating_add(read as u64);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A byte behind a hole, behind zeros and at the very end is found; holes alone are not data.
+    #[test]
+    fn zeros_and_holes_are_told_from_data() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let file = File::create(&path).unwrap();
+        file.write_all_at(b"head", 0).unwrap();
+        file.set_len(300_000).unwrap();
+        let held = Held::open(&path).unwrap();
+        assert!(!held.is_zero_from(3).unwrap());
+        assert!(held.is_zero_from(4).unwrap());
+        assert!(held.is_zero_from(400_000).unwrap());
+        file.write_all_at(&[1], 299_999).unwrap();
+        assert!(!held.is_zero_from(4).unwrap());
+        assert!(held.is_zero_from(300_000).unwrap());
+    }
+
+    #[test]
+    fn a_deleted_file_stays_readable_and_is_known_to_be_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, b"0123456789").unwrap();
+        let held = Held::open(&path).unwrap();
+        assert!(held.is_in_place().unwrap());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"another").unwrap();
+        let mut buf = [0; 16];
+        assert_eq!(held.read_quietly(4, &mut buf).unwrap(), 6);
+        assert_eq!(&buf[..6], b"456789");
+        assert!(!held.is_in_place().unwrap());
+    }
+
+    #[test]
+    fn a_directory_in_a_files_place_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(matches!(Held::open(directory.path()), Err(Error::Changed { .. })));
+    }
+}

@@ -1,0 +1,285 @@
+//! Reading transaction logs over several files: every checksum, every id, to the last commit.
+
+use std::path::Path;
+
+use formats::txlog::{Batch, BatchReader, Chain, LogHeader};
+use formats::{Checksum, KernelVersion, LogPosition, LogVersion, StoreId, TimestampMs, TxId};
+
+use crate::checkpoint::numbered_files;
+use crate::read::{Held, HeldReader};
+use crate::{Error, Result};
+
+/// The prefix of transaction log files: `neostore.transaction.db.N`.
+pub const LOG_PREFIX: &str = "neostore.transaction.db.";
+
+/// A transaction as a backup's end: what "same history" is decided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastTx {
+    /// Its id.
+    pub tx_id: TxId,
+    /// Its checksum.
+    pub checksum: Checksum,
+    /// Its commit time.
+    pub commit_time: TimestampMs,
+    /// The position after its last byte.
+    pub end: LogPosition,
+}
+
+/// What a scan of a log directory found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogScan {
+    /// The last transaction; `None` if no batch follows the start.
+    pub last: Option<LastTx>,
+    /// How many batches follow the start.
+    pub transactions: u64,
+    /// Each file with the offset after its last batch, oldest first.
+    pub files: Vec<(LogVersion, u64)>,
+    /// Whether nothing but zeros follows the last batch.
+    pub clean_end: bool,
+}
+
+/// What each batch is shown to as it is read.
+pub type Visit<'a> = &'a mut dyn FnMut(LogVersion, &Batch);
+
+/// Reads the logs of a directory that nobody writes to, from a position to their end. A finished
+/// file must end at a commit; after the last file's last commit only zeros are tolerated as clean.
+pub fn scan_logs(
+    log_dir: &Path,
+    from: LogPosition,
+    store_id: &StoreId,
+    visit: Visit<'_>,
+) -> Result<LogScan> {
+    let mut versions = Vec::new();
+    for (version, path) in numbered_files(log_dir, LOG_PREFIX)? {
+        if version >= from.version {
+            versions.push((version, path));
+        }
+    }
+    let mut scanner = Scanner::new(from, store_id.clone());
+    let mut files = Vec::new();
+    let mut clean_end = true;
+    let count = versions.len();
+    for (index, (version, path)) in versions.into_iter().enumerate() {
+        let expected = from.version.0.saturating_add(index as u64);
+        if version.0 != expected {
+            return Err(Error::LogPruned { path: log_path(log_dir, LogVersion(expected)) });
+        }
+        let held = Held::open(&path)?;
+        if !scanner.enter(version, &held)? {
+            clean_end = held.is_zero_from(0)?;
+            break;
+        }
+        let end = scanner.file(&held, visit)?;
+        files.push((version, scanner.position.offset_bytes));
+        if index.saturating_add(1) == count {
+            clean_end = end.is_clean(&held)?;
+        } else {
+            end.expect_boundary(&held, scanner.position)?;
+        }
+    }
+    if files.is_empty() {
+        return Err(Error::LogPruned { path: log_path(log_dir, from.version) });
+    }
+    Ok(LogScan { last: scanner.last, transactions: scanner.transactions, files, clean_end })
+}
+
+/// The path of a transaction log file.
+pub fn log_path(log_dir: &Path, version: LogVersion) -> std::path::PathBuf {
+    log_dir.join(format!("{LOG_PREFIX}{version}"))
+}
+
+/// How the reading of one file ended.
+pub enum FileEnd {
+    /// End of file, exactly after a batch.
+    Boundary,
+    /// Something that is no batch: zeros, or bytes that do not parse (then with the error).
+    Tail { consumed: u64, error: Option<formats::Error> },
+}
+
+impl FileEnd {
+    /// Whether everything after the last batch is zero: the live tail of a log, or its end.
+    pub fn is_clean(&self, held: &Held) -> Result<bool> {
+        match self {
+            Self::Boundary => Ok(true),
+            Self::Tail { consumed, .. } => held.is_zero_from(*consumed),
+        }
+    }
+
+    /// Whether this is how the log of a running server may end: after a batch, or inside one that
+    /// is being written. Where a batch is complete but wrong, or an intact batch stands behind
+    /// what does not parse, the log is damaged in its middle: never a place to cut.
+    pub fn is_live_tail(&self, held: &Held, boundary: LogPosition) -> Result<bool> {
+        let Self::Tail { consumed, error: Some(error) } = self else { return self.is_clean(held) };
+        if error.is_checksum() || error.is_unsupported() {
+            return Ok(false);
+        }
+        let ends = error.is_incomplete() || held.is_zero_from(*consumed)?;
+        Ok(ends && !has_batch_between(held, boundary.offset_bytes.saturating_add(1), *consumed)?)
+    }
+
+    /// Fails unless the file ended exactly after a batch.
+    pub fn expect_boundary(self, held: &Held, boundary: LogPosition) -> Result<()> {
+        match self {
+            Self::Boundary => Ok(()),
+            Self::Tail { error: Some(error), .. } => Err(Error::format(held.path())(error)),
+            Self::Tail { error: None, .. } => Err(Error::Changed {
+                path: held.path().to_owned(),
+                what: format!("zeros at offset {}, but a newer file exists", boundary.offset_bytes),
+            }),
+        }
+    }
+
+    /// The error of a tail that is neither zeros nor a batch.
+    pub fn into_error(self, held: &Held, boundary: LogPosition) -> Error {
+        match self {
+            Self::Tail { error: Some(error), .. } => Error::format(held.path())(error),
+            _ => Error::Changed {
+                path: held.path().to_owned(),
+                what: format!(
+                    "bytes that are not zero follow the end of the log at offset {}",
+                    boundary.offset_bytes
+                ),
+            },
+        }
+    }
+}
+
+/// How far behind the last good batch an intact one is looked for.
+const SEARCH_BYTES_MAX: u64 = 64 << 20;
+/// The entry type of START.
+const START: u8 = 1;
+
+/// Whether an intact batch begins anywhere in a range that does not parse from its start.
+fn has_batch_between(held: &Held, from: u64, to: u64) -> Result<bool> {
+    let size = held.size_bytes()?;
+    let to = to.min(from.saturating_add(SEARCH_BYTES_MAX));
+    let versions = KernelVersion::OLDEST.0..=KernelVersion::NEWEST.0;
+    let mut buf = vec![0; 64 << 10];
+    let mut at = from;
+    while at < to {
+        let read = held.read_at(at, &mut buf)?;
+        let bytes = buf.get(..read).unwrap_or_default();
+        for (offset, pair) in (at..to).zip(bytes.windows(2)) {
+            let [version, kind] = *pair else { continue };
+            if kind == START && versions.contains(&version) {
+                let reader = HeldReader::new(held, offset, size);
+                if matches!(BatchReader::new(reader, offset).next_batch(), Ok(Some(_))) {
+                    return Ok(true);
+                }
+            }
+        }
+        if read < 2 {
+            break;
+        }
+        // The last byte may be the first of a pair.
+        at = at.saturating_add(read as u64).saturating_sub(1);
+    }
+    Ok(false)
+}
+
+/// Walks batches over the border of files; keeps the chain.
+pub struct Scanner {
+    chain: Chain,
+    store_id: StoreId,
+    first: LogVersion,
+    /// The position after the last good batch, or where the next one would begin.
+    pub position: LogPosition,
+    /// The last batch.
+    pub last: Option<LastTx>,
+    /// The first batch's transaction.
+    pub first_tx: Option<TxId>,
+    /// Batches so far.
+    pub transactions: u64,
+}
+
+impl Scanner {
+    pub fn new(from: LogPosition, store_id: StoreId) -> Self {
+        Self {
+            chain: Chain::start_anywhere(),
+            store_id,
+            first: from.version,
+            position: from,
+            last: None,
+            first_tx: None,
+            transactions: 0,
+        }
+    }
+
+    /// Checks a file's header, and stands at its first batch. False: no header is written yet.
+    pub fn enter(&mut self, version: LogVersion, held: &Held) -> Result<bool> {
+        let Some(header) = read_header(held)? else { return Ok(false) };
+        check_header(held, &header, version, &self.store_id)?;
+        if version != self.first {
+            self.chain.check_header(&header).map_err(Error::format(held.path()))?;
+            self.position = LogPosition { version, offset_bytes: LogHeader::SIZE_BYTES };
+        }
+        Ok(true)
+    }
+
+    /// Reads batches from the present position to the file's present end.
+    pub fn file(&mut self, held: &Held, visit: Visit<'_>) -> Result<FileEnd> {
+        let size = held.size_bytes()?;
+        if size < self.position.offset_bytes {
+            let what = format!("{size} bytes long, but the log goes on at {}", self.position);
+            return Err(Error::Changed { path: held.path().to_owned(), what });
+        }
+        let from = self.position.offset_bytes;
+        let mut reader = BatchReader::new(HeldReader::new(held, from, size), from);
+        loop {
+            match reader.next_batch() {
+                Ok(Some(batch)) => self.take(held, &batch, visit)?,
+                Ok(None) if reader.stopped_at_zero() => {
+                    return Ok(FileEnd::Tail { consumed: reader.boundary(), error: None });
+                }
+                Ok(None) => return Ok(FileEnd::Boundary),
+                Err(error) if error.is_io() => return Err(Error::format(held.path())(error)),
+                Err(error) => {
+                    return Ok(FileEnd::Tail { consumed: reader.consumed(), error: Some(error) });
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, held: &Held, batch: &Batch, visit: Visit<'_>) -> Result<()> {
+        self.chain.check(batch).map_err(Error::format(held.path()))?;
+        self.position.offset_bytes = batch.end;
+        self.transactions = self.transactions.saturating_add(1);
+        self.first_tx.get_or_insert(batch.tx_id);
+        self.last = Some(LastTx {
+            tx_id: batch.tx_id,
+            checksum: batch.checksum,
+            commit_time: batch.commit_time,
+            end: self.position,
+        });
+        visit(self.position.version, batch);
+        Ok(())
+    }
+}
+
+/// The header of a log file; `None` if it is not written yet.
+pub fn read_header(held: &Held) -> Result<Option<LogHeader>> {
+    let mut bytes = [0; 128];
+    let read = held.read_at(0, &mut bytes)?;
+    let bytes = bytes.get(..read).unwrap_or_default();
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
+    LogHeader::decode(bytes).map_err(Error::format(held.path()))
+}
+
+/// Fails unless a header is that of this file of this store.
+pub fn check_header(
+    held: &Held,
+    header: &LogHeader,
+    version: LogVersion,
+    store_id: &StoreId,
+) -> Result<()> {
+    let changed = |what: String| Err(Error::Changed { path: held.path().to_owned(), what });
+    if header.log_version != version {
+        return changed(format!("its header says that it is number {}", header.log_version));
+    }
+    if !header.store_id.is_same_store(store_id) {
+        return changed(format!("belongs to store {}, not to {store_id}", header.store_id));
+    }
+    Ok(())
+}
