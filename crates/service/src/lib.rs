@@ -1,1 +1,24 @@
-//! Serves sources over HTTP
+//! Serves hot copies of databases over HTTP: sessions with a lease, framed streams, TLS, tokens,
+//! limits, metrics. Knows nothing of what the client does with them.
+
+mod answer;
+mod auth;
+mod catalog;
+mod config;
+mod error;
+mod listen;
+mod metrics;
+mod pool;
+mod routes;
+mod session;
+mod stream;
+mod tls;
+mod token;
+mod watched;
+
+pub use catalog::{Begun, Catalog, HotCopy};
+pub use config::{Limits, ServiceConfig, TlsConfig};
+pub use error::Error;
+pub use listen::serve;
+pub use routes::OPENAPI;
+pub use token::{Scope, Token, TokenFile};

@@ -146,9 +146,8 @@ fn header(
     rest.put_u8(kind);
     rest.put_bytes(0, 3);
     let (first, crc) = header.split_at_mut(8);
-    let sum = payload.iter().fold(crc32c::crc32c(first), |sum, part| {
-        crc32c::crc32c_append(sum, part)
-    });
+    let sum =
+        payload.iter().fold(crc32c::crc32c(first), |sum, part| crc32c::crc32c_append(sum, part));
     crc.copy_from_slice(&sum.to_le_bytes());
     Ok(header)
 }

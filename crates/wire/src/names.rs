@@ -228,9 +228,9 @@ mod tests {
             assert_eq!(check_database(name), Ok(()), "{name}");
         }
         let too_long = "a".repeat(MAX_DATABASE_BYTES + 1);
-        for name in
-            ["", ".", "..", ".a", "a..b", "a/b", "a\\b", "a\0", "a b", "a\n", "a%2f", "*", &too_long]
-        {
+        for name in [
+            "", ".", "..", ".a", "a..b", "a/b", "a\\b", "a\0", "a b", "a\n", "a%2f", "*", &too_long,
+        ] {
             assert!(check_database(name).is_err(), "{name:?}");
         }
     }

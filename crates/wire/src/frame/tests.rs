@@ -52,12 +52,22 @@ fn golden_bytes() {
     // length 13, DATA, crc, offset, the five bytes
     check(data, expect!["0d000000010000002e2a307d04030201000000006e656f346a"]);
     // length 40, BLOCK, crc, offset, 32 bytes of hash
-    check(block, expect!["28000000020000002b18cef100001000000000000707070707070707070707070707070707070707070707070707070707070707"]);
+    check(
+        block,
+        expect![
+            "28000000020000002b18cef100001000000000000707070707070707070707070707070707070707070707070707070707070707"
+        ],
+    );
     // length 9, END, crc, offset, flag
     check(end, expect!["0900000003000000df9fa79e090000000000000001"]);
     let detail = ErrorDetail { code: ErrorCode::Busy, message: "stop".into(), hint: None };
     // length, ERROR, crc, JSON
-    check(Frame::Error(ErrorBody { error: detail }), expect!["2a000000040000003f76d5737b226572726f72223a7b22636f6465223a2262757379222c226d657373616765223a2273746f70227d7d"]);
+    check(
+        Frame::Error(ErrorBody { error: detail }),
+        expect![
+            "2a000000040000003f76d5737b226572726f72223a7b22636f6465223a2262757379222c226d657373616765223a2273746f70227d7d"
+        ],
+    );
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! The seam to a source: what the service asks of whatever holds the databases.
+
+use formats::StoreId;
+use wire::api::{
+    Checked, CheckpointInfo, Database, DatabaseState, ErrorDetail, FileInfo, Finished, LeftOut,
+};
+
+/// The databases of one server. Called from blocking threads.
+pub trait Catalog: Send + Sync + 'static {
+    /// All databases, whatever their state.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    fn databases(&self) -> Result<Vec<Database>, ErrorDetail>;
+    /// Begins a hot copy.
+    ///
+    /// # Errors
+    /// When there is no such database, or when it cannot be copied.
+    fn begin(&self, database: &str) -> Result<Begun, ErrorDetail>;
+}
+
+/// A hot copy that has begun, and what is known of it from the start.
+pub struct Begun {
+    /// The copy.
+    pub copy: Box<dyn HotCopy>,
+    /// Whether a server held the database's lock.
+    pub state: DatabaseState,
+    /// Identity and format of the store.
+    pub store_id: StoreId,
+    /// The store's external UUID, hex.
+    pub external_uuid: String,
+    /// Checkpoint C.
+    pub checkpoint: CheckpointInfo,
+    /// The store's files, derived files first.
+    pub files: Vec<FileInfo>,
+    /// Derived files that are not in the copy.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A hot copy; dropping it releases what it holds. Called from several blocking threads at once.
+pub trait HotCopy: Send + Sync + 'static {
+    /// Reads from a file; fewer bytes than asked only at the file's end.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn read_at(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<usize, ErrorDetail>;
+    /// Whether what was read of a tree is one state of it, and its size for the next try.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn check_whole(&self, file: u32) -> Result<Checked, ErrorDetail>;
+    /// Ends the copy and cuts the logs. The same answer when called again.
+    ///
+    /// # Errors
+    /// When the logs cannot be read or are damaged.
+    fn finish(&self) -> Result<Finished, ErrorDetail>;
+}

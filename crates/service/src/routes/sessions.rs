@@ -1,0 +1,155 @@
+//! What can be asked of a session.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json, body::Body};
+use serde::Deserialize;
+use wire::api::{
+    Checked, ErrorCode, FRAMES_MEDIA_TYPE, Finished, MAX_FILES, OpenSession, Session, SessionStatus,
+};
+
+use super::Shared;
+use crate::answer::{Answer, Refusal, blocking, read_json};
+use crate::auth::Identity;
+use crate::stream::{Job, start};
+use crate::watched::InFlight;
+
+type SessionPath = Result<Path<String>, PathRejection>;
+type FilePath = Result<Path<(String, u32)>, PathRejection>;
+
+/// Part of a file; the whole file if neither is given.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RangeQuery {
+    #[serde(default)]
+    offset: u64,
+    length: Option<u64>,
+}
+
+fn bad_path(rejection: &PathRejection) -> Refusal {
+    Refusal::new(ErrorCode::BadRequest, rejection.body_text())
+}
+
+fn bad_range(message: String) -> Refusal {
+    Refusal::new(ErrorCode::BadRequest, message)
+        .hint("ranges begin and end at multiples of block_bytes, or end with the file")
+}
+
+pub(super) async fn open(
+    State(shared): State<Arc<Shared>>,
+    Extension(identity): Extension<Identity>,
+    body: Body,
+) -> Answer<(StatusCode, Json<Session>)> {
+    let permit = shared.registry.reserve()?;
+    let request: OpenSession = read_json(body, shared.config.limits.header_timeout).await?;
+    let database = request.database;
+    wire::names::check_database(&database)
+        .map_err(|e| Refusal::new(ErrorCode::BadRequest, e.to_string()))?;
+    if !shared.config.shows(&database) {
+        let message = format!("no database named {database:?} is shown by this service");
+        return Err(Refusal::new(ErrorCode::NotFound, message));
+    }
+    let catalog = Arc::clone(&shared.config.catalog);
+    let name = database.clone();
+    let begun = blocking(move || catalog.begin(&name)).await?;
+    if begun.files.len() > MAX_FILES {
+        let message = format!("database {database:?} has more than {MAX_FILES} files");
+        return Err(Refusal::new(ErrorCode::SourceUnusable, message));
+    }
+    let files = begun.files.len();
+    let answer = shared.registry.insert(permit, identity.name.clone(), database, begun)?;
+    let id = answer.session_id.get(..8);
+    tracing::info!(id, database = answer.database, client = identity.name, files, "session opened");
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+pub(super) async fn status(
+    State(shared): State<Arc<Shared>>,
+    Extension(identity): Extension<Identity>,
+    path: SessionPath,
+) -> Answer<Json<SessionStatus>> {
+    let Path(id) = path.map_err(|e| bad_path(&e))?;
+    let session = shared.registry.get(&id, &identity.name)?;
+    let lease_seconds = shared.config.limits.lease.as_secs().max(1);
+    let finished = session.0.is_finishing();
+    Ok(Json(SessionStatus { session_id: id, lease_seconds, finished }))
+}
+
+pub(super) async fn close(
+    State(shared): State<Arc<Shared>>,
+    Extension(identity): Extension<Identity>,
+    path: SessionPath,
+) -> Answer<StatusCode> {
+    let Path(id) = path.map_err(|e| bad_path(&e))?;
+    shared.registry.remove(&id, &identity.name)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn finish(
+    State(shared): State<Arc<Shared>>,
+    Extension(identity): Extension<Identity>,
+    path: SessionPath,
+) -> Answer<Json<Finished>> {
+    let Path(id) = path.map_err(|e| bad_path(&e))?;
+    let session = shared.registry.get(&id, &identity.name)?;
+    Ok(Json(blocking(move || session.0.finish()).await?))
+}
+
+pub(super) async fn check(
+    State(shared): State<Arc<Shared>>,
+    Extension(identity): Extension<Identity>,
+    path: FilePath,
+) -> Answer<Json<Checked>> {
+    let Path((id, file)) = path.map_err(|e| bad_path(&e))?;
+    let session = shared.registry.get(&id, &identity.name)?;
+    Ok(Json(blocking(move || session.0.check_whole(file)).await?))
+}
+
+pub(super) async fn file(
+    State(shared): State<Arc<Shared>>,
+    Extension(identity): Extension<Identity>,
+    Extension(in_flight): Extension<InFlight>,
+    path: FilePath,
+    query: Result<Query<RangeQuery>, QueryRejection>,
+) -> Answer<Response> {
+    let Path((session_id, id)) = path.map_err(|e| bad_path(&e))?;
+    let Query(query) = query.map_err(|e| bad_range(e.body_text()))?;
+    let session = shared.registry.get(&session_id, &identity.name)?;
+    let file = session.0.file(id)?;
+    if session.0.is_finishing() && !file.kind.in_transactions() {
+        return Err(Refusal::new(ErrorCode::Conflict, "the session is finished")
+            .hint("store files can be read before finish only"));
+    }
+    let (start_bytes, block_bytes) = (query.offset, session.0.block_bytes);
+    if start_bytes % block_bytes != 0 || start_bytes > file.size_bytes {
+        return Err(bad_range(format!(
+            "file {id} of {} bytes has no block at offset {start_bytes}",
+            file.size_bytes
+        )));
+    }
+    let rest = file.size_bytes - start_bytes;
+    let length = query.length.unwrap_or(rest);
+    if length < rest && (length == 0 || length % block_bytes != 0) {
+        return Err(bad_range(format!("{length} bytes are not a whole number of blocks")));
+    }
+    let permit = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
+        shared.metrics.stream_refused();
+        Refusal::new(ErrorCode::Busy, "too many streams are running")
+    })?;
+    let body = start(Job {
+        session,
+        _request: in_flight.begin(),
+        permit,
+        id,
+        file,
+        range: start_bytes..start_bytes + length.min(rest),
+        pool: Arc::clone(&shared.pool),
+        metrics: Arc::clone(&shared.metrics),
+        stall_timeout: shared.config.limits.stall_timeout,
+    });
+    Ok(([(header::CONTENT_TYPE, FRAMES_MEDIA_TYPE)], body).into_response())
+}
