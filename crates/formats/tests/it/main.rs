@@ -1,0 +1,3 @@
+//! Real servers' files, decoded whole.
+
+mod fixtures;
