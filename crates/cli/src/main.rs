@@ -1,1 +1,72 @@
-fn main() {}
+//! The command line: flags, progress, JSON and exit codes. The only crate that prints.
+
+mod address;
+mod args;
+mod argv;
+mod commands;
+mod exit_code;
+mod failure;
+mod interrupt;
+mod logging;
+mod output;
+mod progress;
+mod units;
+
+use std::process;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use crate::args::{Cli, Command};
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::output::Output;
+
+fn main() -> process::ExitCode {
+    let args = argv::rewrite(std::env::args_os());
+    let json = argv::wants_json(&args);
+    let code = match Cli::try_parse_from(args) {
+        Err(error) => refuse(&error, Output { json, quiet: false }),
+        Ok(cli) => {
+            let output = cli.command.output();
+            tell_panics(matches!(cli.command, Command::Serve(_)), output);
+            let ended = commands::run(cli.command, output);
+            ended.unwrap_or_else(|failure| {
+                output.failure(&failure);
+                failure.code
+            })
+        }
+    };
+    process::ExitCode::from(code.status())
+}
+
+/// Help and version are no failures; anything else that clap says is a usage error.
+fn refuse(error: &clap::Error, output: Output) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if output.json && !asked {
+        let text = error.render().to_string();
+        let said: Vec<&str> =
+            text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let said = said.join(" ");
+        output.failure(&Failure::usage(said.strip_prefix("error: ").unwrap_or(&said)));
+    } else {
+        // A reader that went away is no reason to fail.
+        let _ = error.print();
+    }
+    if asked { ExitCode::Ok } else { ExitCode::Usage }
+}
+
+/// A panic is a defect of ours, told in one line. It ends the process with its own code, whichever
+/// thread it is in, since what that thread was to do is not done. Only a service goes on: a request
+/// that finds a defect must not take the copies of others with it.
+fn tell_panics(goes_on: bool, output: Output) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(|at| format!(" at {at}")).unwrap_or_default();
+        let message = format!("panic{place}: {}", panic.payload_as_str().unwrap_or("no message"));
+        let failure = Failure::new(ExitCode::Internal, failure::one_line(&message));
+        output.failure_at_once(&failure);
+        if !goes_on || std::thread::current().name() == Some("main") {
+            process::exit(i32::from(ExitCode::Internal.status()));
+        }
+    }));
+}

@@ -1,0 +1,313 @@
+//! The command line. Its spellings are a contract: later versions only add to them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit_code::{self, ExitCode};
+use crate::logging::LogFormat;
+use crate::output::Output;
+use crate::units;
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  neo4j-backup -host db1 -to /backups/db1
+  neo4j-backup -host -to /backups/here          (the service on this host)
+  neo4j-backup backup --host db1:6362 --to /backups/db1 --database 'neo4j*' --full
+  neo4j-backup -host db1 -to /backups/db1 --ca ca.pem --token-file token --limit-rate 50MiB";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  neo4j-backup serve --config /etc/neo4j/neo4j.conf
+  neo4j-backup serve --data /var/lib/neo4j/data --database neo4j
+  neo4j-backup serve --config /etc/neo4j/neo4j.conf --listen 0.0.0.0:6362 \\
+      --tls-cert cert.pem --tls-key key.pem --token-file tokens";
+
+const INFO_EXAMPLES: &str = "\
+Example:
+  neo4j-backup info --from /backups/db1 --json";
+
+const VERIFY_EXAMPLES: &str = "\
+Example:
+  neo4j-backup verify --from /backups/db1";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  neo4j-backup restore --from /backups/db1 --config /etc/neo4j/neo4j.conf
+  neo4j-backup restore --from /backups/db1 --to /var/lib/neo4j/data --database neo4j --force";
+
+const TOKEN_EXAMPLES: &str = "\
+Example:
+  neo4j-backup token --name nightly --client-file ~/nightly.token --token-file /etc/neo4j/tokens";
+
+/// Online backup for Neo4j: a copy of a running server over the network, and its restore.
+///
+/// `backup` may be left out: `neo4j-backup -host HOST -to DIR`.
+#[derive(Debug, Parser)]
+#[command(name = "neo4j-backup", version, arg_required_else_help = true)]
+#[command(subcommand_required = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One command each.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Offer a server's databases to backup clients
+    #[command(after_help = end(SERVE_EXAMPLES, &SERVE_CODES))]
+    Serve(ServeArgs),
+    /// Copy databases from a running service into a directory
+    #[command(after_help = end(BACKUP_EXAMPLES, &BACKUP_CODES))]
+    Backup(BackupArgs),
+    /// Show what a backup holds
+    #[command(after_help = end(INFO_EXAMPLES, &INFO_CODES))]
+    Info(InfoArgs),
+    /// Read a whole backup and compare every byte with what it should be
+    #[command(after_help = end(VERIFY_EXAMPLES, &VERIFY_CODES))]
+    Verify(VerifyArgs),
+    /// Put databases of a backup where Neo4j starts on them
+    #[command(after_help = end(RESTORE_EXAMPLES, &RESTORE_CODES))]
+    Restore(RestoreArgs),
+    /// Make a token that lets a client in
+    #[command(after_help = end(TOKEN_EXAMPLES, &TOKEN_CODES))]
+    Token(TokenArgs),
+    /// Print a document that is made from the program itself
+    #[command(hide = true)]
+    Generate {
+        /// Which one.
+        document: Document,
+    },
+}
+
+/// Documents that are made from the program itself.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Document {
+    /// docs/errors.md
+    Errors,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The server's neo4j.conf [default: in $NEO4J_CONF, else ./conf/neo4j.conf]
+    #[arg(long, value_name = "NEO4J_CONF", conflicts_with = "data")]
+    pub config: Option<PathBuf>,
+    /// The server's data directory, in place of --config
+    #[arg(long, value_name = "DATA_DIR")]
+    pub data: Option<PathBuf>,
+    /// Where to accept connections; port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6362")]
+    pub listen: String,
+    /// Offer only the databases whose names match; may be repeated
+    #[arg(long = "database", value_name = "GLOB")]
+    pub databases: Vec<String>,
+    /// The service's certificate chain
+    #[arg(long, value_name = "PEM", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key
+    #[arg(long, value_name = "PEM", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Accept only clients with a certificate of this authority
+    #[arg(long, value_name = "PEM", requires = "tls_cert")]
+    pub client_ca: Option<PathBuf>,
+    /// The tokens that let clients in, one hashed line each (see `token`)
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Allow an address other than loopback without TLS and authentication
+    #[arg(long)]
+    pub insecure: bool,
+    /// How long a copy waits for a client that has lost its connection
+    #[arg(long, value_name = "TIME", value_parser = units::parse_seconds)]
+    pub lease: Option<Duration>,
+    /// How long running copies may go on after SIGTERM or Ctrl-C
+    #[arg(long, value_name = "TIME", value_parser = units::parse_seconds)]
+    pub grace: Option<Duration>,
+    /// How the log on stderr is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// The service's host, also with `:PORT`; without a value this host
+    #[arg(long, value_name = "HOST", num_args = 0..=1, default_missing_value = "127.0.0.1")]
+    pub host: String,
+    /// The service's port [default: 6362]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// The directory of the backup
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Only the databases whose names match; may be repeated [default: all]
+    #[arg(long = "database", value_name = "GLOB")]
+    pub databases: Vec<String>,
+    /// Make a new full backup in place of one that is there
+    #[arg(long)]
+    pub full: bool,
+    /// How many streams to read at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub parallel: Option<u8>,
+    /// The most bytes per second, such as 50MiB
+    #[arg(long, value_name = "RATE", value_parser = units::parse_rate)]
+    pub limit_rate: Option<u64>,
+    /// Use TLS, and trust the certificates of this authority
+    #[arg(long, value_name = "PEM")]
+    pub ca: Option<PathBuf>,
+    /// This client's certificate chain
+    #[arg(long, value_name = "PEM", requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    /// The private key of the client's certificate
+    #[arg(long, value_name = "PEM", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
+    /// The file that holds this client's token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct InfoArgs {
+    /// The directory of the backup
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The directory of the backup
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["to", "config"]))]
+pub struct RestoreArgs {
+    /// The directory of the backup
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+    /// The data directory to restore to
+    #[arg(long, value_name = "DATA_DIR")]
+    pub to: Option<PathBuf>,
+    /// The neo4j.conf of the server to restore to
+    #[arg(long, value_name = "NEO4J_CONF")]
+    pub config: Option<PathBuf>,
+    /// Only this database; may be repeated [default: all]
+    #[arg(long = "database", value_name = "NAME")]
+    pub databases: Vec<String>,
+    /// Move a database that is there already aside
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// What the token is called in the service's file and log
+    #[arg(long)]
+    pub name: String,
+    /// What it may be used for
+    #[arg(long, value_enum, default_value = "backup")]
+    pub scope: TokenScope,
+    /// Write the secret for the client into this new file
+    #[arg(long, value_name = "FILE")]
+    pub client_file: PathBuf,
+    /// Append the hashed line to the service's file [default: print it]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// What a token may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TokenScope {
+    /// Copy databases.
+    Backup,
+    /// Read /metrics.
+    Metrics,
+}
+
+/// How results are told.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OutputArgs {
+    /// One JSON document on stdout, everything else on stderr
+    #[arg(long)]
+    json: bool,
+    /// No progress, and no text but errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Command {
+    /// How the command's result is told.
+    pub fn output(&self) -> Output {
+        let of = |args: &OutputArgs| Output { json: args.json, quiet: args.quiet };
+        match self {
+            Self::Backup(args) => of(&args.output),
+            Self::Verify(args) => of(&args.output),
+            Self::Restore(args) => of(&args.output),
+            Self::Info(args) => Output { json: args.json, quiet: false },
+            Self::Serve(_) | Self::Token(_) | Self::Generate { .. } => {
+                Output { json: false, quiet: false }
+            }
+        }
+    }
+}
+
+use ExitCode as E;
+
+const SERVE_CODES: [E; 4] = [E::BadConfiguration, E::CannotListen, E::SourceUnusable, E::Usage];
+const BACKUP_CODES: [E; 17] = [
+    E::BadConfiguration,
+    E::CannotConnect,
+    E::WrongService,
+    E::NotAuthorised,
+    E::ConnectionLost,
+    E::ServiceBusy,
+    E::ServiceFailed,
+    E::SourceUnusable,
+    E::NoSuchDatabase,
+    E::LogsPruned,
+    E::TargetUnusable,
+    E::TargetExists,
+    E::TargetInUse,
+    E::NoSpace,
+    E::NoBackup,
+    E::CorruptData,
+    E::Partial,
+];
+const INFO_CODES: [E; 3] = [E::TargetUnusable, E::NoBackup, E::CorruptData];
+const VERIFY_CODES: [E; 3] = INFO_CODES;
+const RESTORE_CODES: [E; 9] = [
+    E::BadConfiguration,
+    E::NoSuchDatabase,
+    E::TargetUnusable,
+    E::TargetExists,
+    E::TargetInUse,
+    E::NoSpace,
+    E::NoBackup,
+    E::DatabaseRunning,
+    E::CorruptData,
+];
+const TOKEN_CODES: [E; 3] = [E::TargetUnusable, E::TargetExists, E::NoSpace];
+
+fn end(examples: &str, codes: &[ExitCode]) -> String {
+    format!("{examples}\n\n{}", exit_code::help(codes))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    /// clap's own check of what is declared above.
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,30 @@
+//! One module per command: flags in, libraries called, results told.
+
+mod backup;
+mod info;
+mod report;
+mod restore;
+mod runtime;
+mod serve;
+mod token;
+mod verify;
+
+use crate::args::{Command, Document};
+use crate::exit_code::{self, ExitCode};
+use crate::output::{self, Ended, Output};
+
+/// Runs a command to its end.
+pub fn run(command: Command, output: Output) -> Ended {
+    match command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Backup(args) => backup::run(args, output),
+        Command::Info(args) => info::run(&args, output),
+        Command::Verify(args) => verify::run(args, output),
+        Command::Restore(args) => restore::run(args, output),
+        Command::Token(args) => token::run(&args),
+        Command::Generate { document: Document::Errors } => {
+            output::print(exit_code::markdown().trim_end());
+            Ok(ExitCode::Ok)
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `serve`: one server's databases for backup clients.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use service::{Limits, ServiceConfig, SourceCatalog, TlsConfig, TokenFile};
+use source::Installation;
+
+use super::runtime;
+use crate::address::Address;
+use crate::args::ServeArgs;
+use crate::exit_code::ExitCode;
+use crate::failure::{Failure, Result};
+use crate::interrupt::Interrupt;
+use crate::output::{self, Ended};
+use crate::logging;
+
+/// One per stream that reads files, and some for questions.
+const BLOCKING_THREADS: usize = 24;
+
+pub fn run(args: &ServeArgs) -> Ended {
+    logging::start("info", args.log_format);
+    let installation = find_installation(args)?;
+    tell_databases(&installation)?;
+    raise_open_files();
+    let config = configure(args, installation)?;
+    runtime::block_on(BLOCKING_THREADS, async {
+        let mut interrupt = Interrupt::listen()?;
+        let shutdown = async move {
+            interrupt.wait().await;
+            tracing::info!("told to stop; a second signal stops at once");
+            interrupt.then_exit_at_once();
+        };
+        let listening = |address: SocketAddr| output::print(&format!("listening on {address}"));
+        service::serve(config, listening, shutdown).await?;
+        Ok(ExitCode::Ok)
+    })
+}
+
+fn configure(args: &ServeArgs, installation: Installation) -> Result<ServiceConfig> {
+    let mut config = ServiceConfig::new(Arc::new(SourceCatalog::new(installation)));
+    config.listen = resolve(&args.listen)?;
+    config.database_globs = globs(&args.databases)?;
+    if let (Some(cert), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) {
+        config.tls = Some(TlsConfig { cert, key, client_ca: args.client_ca.clone() });
+    }
+    config.tokens = args.token_file.as_deref().map(TokenFile::load).transpose()?;
+    config.insecure = args.insecure;
+    let usual = Limits::default();
+    config.limits = Limits {
+        lease: args.lease.unwrap_or(usual.lease),
+        grace: args.grace.unwrap_or(usual.grace),
+        ..usual
+    };
+    Ok(config)
+}
+
+/// From --config, --data, $NEO4J_CONF (a directory, as Neo4j has it, or the file) or ./conf.
+fn find_installation(args: &ServeArgs) -> Result<Installation> {
+    if let Some(data) = &args.data {
+        return Ok(Installation::from_data(data)?);
+    }
+    if let Some(config) = &args.config {
+        return Ok(Installation::from_config(config)?);
+    }
+    if let Some(conf) = std::env::var_os("NEO4J_CONF").filter(|conf| !conf.is_empty()) {
+        let conf = PathBuf::from(conf);
+        let file = if conf.is_dir() { conf.join("neo4j.conf") } else { conf };
+        return Ok(Installation::from_config(&file)?);
+    }
+    let here = Path::new("conf/neo4j.conf");
+    if here.is_file() {
+        return Ok(Installation::from_config(here)?);
+    }
+    Err(Failure::usage("no server to serve: NEO4J_CONF is not set and ./conf/neo4j.conf is missing")
+        .hint("give --config NEO4J_CONF or --data DATA_DIR"))
+}
+
+/// Fails early where there is no Neo4j; says what there is.
+fn tell_databases(installation: &Installation) -> Result<()> {
+    for database in installation.databases()? {
+        let found = database.inspect();
+        let (state, detail) = (found.state, found.detail.unwrap_or_default());
+        tracing::info!(database = %database.name, ?state, detail, "found");
+    }
+    Ok(())
+}
+
+fn resolve(listen: &str) -> Result<SocketAddr> {
+    let refuse = |what: String| Failure::usage(format!("--listen {listen}: {what}"));
+    let address = Address::parse(listen).map_err(refuse)?;
+    let mut found = (address.host.as_str(), address.port)
+        .to_socket_addrs()
+        .map_err(|error| refuse(error.to_string()))?;
+    found.next().ok_or_else(|| refuse("no address of that name".to_owned()))
+}
+
+fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |error: globset::Error| Failure::usage(format!("--database: {error}"));
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(Glob::new(pattern).map_err(refuse)?);
+    }
+    set.build().map(Some).map_err(refuse)
+}
+
+/// A copy holds the descriptors of all logs since its checkpoint and of every Lucene file.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}

@@ -1,0 +1,190 @@
+//! The one table of exit codes: status, stable word, meaning, and what to do about it.
+//!
+//! `docs/errors.md` and the lists in `--help` are made from it; the words are also the `code` of
+//! JSON errors. Neither a status nor a word ever changes its meaning.
+
+use std::fmt::Write as _;
+
+/// One row of the table.
+pub struct Row {
+    pub code: ExitCode,
+    /// The process's exit status.
+    pub status: u8,
+    /// The `code` of JSON errors.
+    pub word: &'static str,
+    /// What happened.
+    pub meaning: &'static str,
+    /// The hint that is given where no better one is known.
+    pub hint: &'static str,
+}
+
+macro_rules! exit_codes {
+    ($($variant:ident = $status:literal $word:literal: $meaning:literal; $hint:literal.)*) => {
+        /// How a run ends.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ExitCode {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        /// Every exit code, in ascending order of the status.
+        pub const TABLE: &[Row] = &[
+            $(Row {
+                code: ExitCode::$variant,
+                status: $status,
+                word: $word,
+                meaning: $meaning,
+                hint: $hint,
+            },)*
+        ];
+
+        impl ExitCode {
+            /// Its row of the table.
+            pub fn row(self) -> &'static Row {
+                // Variants and rows come from the same list, so they have the same order.
+                &TABLE[self as usize]
+            }
+        }
+    };
+}
+
+exit_codes! {
+    Ok = 0 "ok":
+        "everything that was asked for is done";
+        "".
+    Usage = 2 "usage":
+        "the command line makes no sense";
+        "see --help".
+    BadConfiguration = 3 "bad_configuration":
+        "a configuration, certificate or token file cannot be used";
+        "correct the file that the message names".
+    CannotListen = 4 "cannot_listen":
+        "serve cannot accept connections on the address";
+        "choose another address with --listen HOST:PORT".
+    CannotConnect = 10 "cannot_connect":
+        "nobody answers at the host and port, or TLS cannot be agreed on";
+        "is `neo4j-backup serve` running there, and does a firewall let the port through?".
+    WrongService = 11 "wrong_service":
+        "something answers, but not as a backup service does";
+        "check -host and -port: 6362 is the default; Bolt is 7687 and HTTP 7474".
+    NotAuthorised = 12 "not_authorised":
+        "the service wants a token or certificate, or does not accept this one";
+        "give --token-file FILE or --client-cert PEM --client-key PEM; a token needs the scope \
+         `backup`".
+    ConnectionLost = 13 "connection_lost":
+        "the service went away in the middle and did not come back in time";
+        "look at the service's log and run the backup again; the target is as it was".
+    ServiceBusy = 14 "service_busy":
+        "the service has reached a limit or is stopping";
+        "try again later".
+    ServiceFailed = 15 "service_failed":
+        "the service reports a defect of its own";
+        "look at the service's log".
+    SourceUnusable = 20 "source_unusable":
+        "the database or data directory cannot be backed up as it is now";
+        "see the message for the file and the reason".
+    NoSuchDatabase = 21 "no_such_database":
+        "no database has the name that was asked for";
+        "the names are those of the directories under `databases`; globs need quotes".
+    LogsPruned = 22 "logs_pruned":
+        "transaction logs that the copy needs were removed by the server";
+        "run the backup again, and raise db.tx_log.rotation.retention_policy if it happens often".
+    TargetUnusable = 30 "target_unusable":
+        "the target cannot be written, or is not a place for a backup";
+        "choose a blank or missing directory outside Neo4j's own, writable by this user".
+    TargetExists = 31 "target_exists":
+        "what would be made is there already";
+        "backup replaces a backup with --full, restore replaces a database with --force".
+    TargetInUse = 32 "target_in_use":
+        "another run is using the target";
+        "wait until it has ended; a lock of a run that died frees itself".
+    NoSpace = 33 "no_space":
+        "the target's file system is full";
+        "free some space or choose another target; nothing half done was kept".
+    NoBackup = 34 "no_backup":
+        "the directory holds no backup";
+        "give the directory that was `-to` of a backup".
+    DatabaseRunning = 35 "database_running":
+        "a server is using the database that would be replaced";
+        "stop the server first".
+    CorruptData = 40 "corrupt_data":
+        "bytes are wrong: in the source, on the way or in the backup";
+        "the message names file and offset; make a new backup, and check the disk it lay on".
+    Partial = 50 "partial":
+        "several databases, of which some failed";
+        "see the error of each database; those that succeeded are complete".
+    Internal = 70 "internal":
+        "a defect of this program";
+        "please report it with the message and the command line".
+    Interrupted = 130 "interrupted":
+        "stopped by Ctrl-C or SIGTERM";
+        "run it again; nothing half done was kept".
+}
+
+impl ExitCode {
+    /// The process's exit status.
+    pub fn status(self) -> u8 {
+        self.row().status
+    }
+
+    /// The stable word.
+    pub fn word(self) -> &'static str {
+        self.row().word
+    }
+}
+
+/// The end of a command's `--help`: the codes that it can end with.
+pub fn help(codes: &[ExitCode]) -> String {
+    let mut text = String::from("Exit codes (all of them: docs/errors.md):\n");
+    for row in TABLE {
+        let always = [ExitCode::Ok, ExitCode::Usage, ExitCode::Interrupted, ExitCode::Internal];
+        if codes.contains(&row.code) || always.contains(&row.code) {
+            let _ = writeln!(text, "{:>5}  {:<18} {}", row.status, row.word, row.meaning);
+        }
+    }
+    text
+}
+
+/// The text of `docs/errors.md`.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "# Exit codes and error codes\n\n\
+         <!-- Generated from crates/cli/src/exit_code.rs: \
+         `UPDATE=1 cargo test -p cli` rewrites this file. -->\n\n\
+         Every run of `neo4j-backup` ends with one of these exit statuses. On a terminal a failure \
+         is told as\n`error: ...` and `hint: ...` on stderr. With `--json` it is on stdout as\n\
+         `{\"error\":{\"code\":\"...\",\"message\":\"...\",\"hint\":\"...\"}}`, where `code` is \
+         the word below.\nStatus and word are stable; the texts may change.\n\n\
+         | status | code | what happened | what to do |\n|---:|---|---|---|\n",
+    );
+    for row in TABLE {
+        let _ = writeln!(
+            text,
+            "| {} | `{}` | {} | {} |",
+            row.status, row.word, row.meaning, row.hint
+        );
+    }
+    text.push_str(
+        "\nA run over several databases goes on after a failure. If all failed the same way, the \
+         status is that\nfailure's; otherwise it is 50, and with `--json` each failed database \
+         has its own `error`.\n",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows are in the order of the variants, and no status or word is used twice.
+    #[test]
+    fn the_table_is_sound() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.code as usize, index);
+            assert_eq!(row.code.row().word, row.word);
+            let earlier = &TABLE[..index];
+            assert!(earlier.iter().all(|other| other.status < row.status), "{}", row.word);
+            assert!(earlier.iter().all(|other| other.word != row.word), "{}", row.word);
+            assert!(row.code == ExitCode::Ok || !row.hint.is_empty(), "{}", row.word);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Sizes, rates and times as people write and read them.
+
+use std::time::Duration;
+
+/// Factors of the units that are understood; a bare number is bytes.
+const UNITS: [(&str, f64); 8] = [
+    ("", 1.0),
+    ("b", 1.0),
+    ("kb", 1e3),
+    ("mb", 1e6),
+    ("gb", 1e9),
+    ("kib", 1024.0),
+    ("mib", 1_048_576.0),
+    ("gib", 1_073_741_824.0),
+];
+
+/// Parses `50MiB`, `1.5GB` or `800 KiB/s` into bytes.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let size = lower.strip_suffix("/s").unwrap_or(&lower).trim_end();
+    let digits = size.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(size.len());
+    let (number, unit) = size.split_at(digits);
+    let factor = UNITS.iter().find(|(name, _)| *name == unit.trim()).map(|(_, factor)| *factor);
+    let Some(factor) = factor else {
+        return Err(format!("unknown unit {:?}: use KiB, MiB, GiB, KB, MB or GB", unit.trim()));
+    };
+    let number: f64 = number.parse().map_err(|_| "expected a number such as 50MiB".to_owned())?;
+    let bytes = number * factor;
+    if !(1024.0..=1e15).contains(&bytes) {
+        return Err("expected at least 1KiB per second".to_owned());
+    }
+    Ok(bytes as u64)
+}
+
+/// Parses `90`, `90s`, `15m` or `2h`.
+pub fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds_per_unit: u64 = match unit {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        _ => return Err(format!("unknown unit {unit:?}: use s, m or h")),
+    };
+    let number: u64 = number.parse().map_err(|_| "expected a time such as 90s".to_owned())?;
+    match number.checked_mul(seconds_per_unit) {
+        Some(seconds) if seconds <= 7 * 86_400 => Ok(Duration::from_secs(seconds)),
+        _ => Err("expected at most seven days".to_owned()),
+    }
+}
+
+/// `1.50 GiB`.
+pub fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}
+
+/// `105.2 MiB/s`, over a time that may be nil.
+pub fn rate(count: u64, time: Duration) -> String {
+    let per_second = count as f64 / time.as_secs_f64().max(0.001);
+    format!("{}/s", bytes(per_second as u64))
+}
+
+/// `340 ms`, `12.3 s`, `4 min 05 s`, `2 h 07 min`.
+pub fn time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{} ms", time.as_millis()),
+        1..=59 => format!("{:.1} s", time.as_secs_f64()),
+        60..=3599 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+pub fn timestamp(unix_ms: i64) -> String {
+    match jiff::Timestamp::from_millisecond(unix_ms) {
+        Ok(time) => format!("{time:.3}"),
+        Err(_) => format!("{unix_ms} ms since 1970"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates() {
+        let check = |text: &str, expected: u64| assert_eq!(parse_rate(text), Ok(expected), "{text}");
+        check("50MiB", 50 << 20);
+        check("50MiB/s", 50 << 20);
+        check("50 mib/s", 50 << 20);
+        check("1.5GiB", 3 << 29);
+        check("800KB", 800_000);
+        check("2GB", 2_000_000_000);
+        check("4096", 4096);
+        for text in ["", "MiB", "50M", "50MiB/min", "-1MiB", "0", "1B", "1e9", "nan", "99999999GiB"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(parse_seconds("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_seconds("15m"), Ok(Duration::from_secs(900)));
+        assert_eq!(parse_seconds("2h"), Ok(Duration::from_secs(7200)));
+        for text in ["", "m", "1d", "-1s", "999h", "99999999999999999999"] {
+            assert!(parse_seconds(text).is_err(), "{text}");
+        }
+        assert_eq!(time(Duration::from_millis(340)), "340 ms");
+        assert_eq!(time(Duration::from_millis(12_340)), "12.3 s");
+        assert_eq!(time(Duration::from_secs(245)), "4 min 05 s");
+        assert_eq!(time(Duration::from_secs(7620)), "2 h 07 min");
+        assert_eq!(timestamp(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(timestamp(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+    }
+}

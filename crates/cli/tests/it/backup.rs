@@ -1,0 +1,237 @@
+//! `backup`, `info` and `verify` on a data directory that a real server wrote.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::run::{Ran, Service, command, copy, data_directory, finish, run, signal, tree};
+
+fn backup(service: &Service, to: &Path, more: &[&str]) -> Ran {
+    let line = ["-host", service.address.as_str(), "-to", to.to_str().unwrap(), "--json"];
+    run(line.iter().chain(more))
+}
+
+/// The fields of a database in JSON are a contract.
+fn check_report(database: &Value) {
+    assert_eq!(database["name"], "neo4j");
+    assert_eq!(database["type"], "full");
+    assert!(database["store_id"].is_string());
+    for field in [
+        "checkpoint_tx_id",
+        "first_consistent_tx_id",
+        "last_tx_id",
+        "bytes_transferred",
+        "files",
+        "duration_ms",
+    ] {
+        assert!(database[field].is_u64(), "{field}: {database}");
+    }
+    let time = database["last_commit_time"].as_str().unwrap();
+    assert!(time.starts_with("20") && time.ends_with('Z'), "{time}");
+    assert!(database["left_out"].is_array());
+}
+
+/// A backup, what info says of it, a clean verify, and a second one that is refused or replaces.
+#[test]
+fn from_the_first_backup_to_the_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let before = tree(&data);
+    let service = Service::start(&data, &[]);
+    let to = dir.path().join("backup");
+    let from = to.to_str().unwrap();
+
+    let ran = backup(&service, &to, &[]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let document = ran.json();
+    assert_eq!(document["databases"].as_array().unwrap().len(), 1);
+    check_report(&document["databases"][0]);
+    assert_eq!(tree(&data), before, "the source was changed");
+
+    let info = run(["info", "--from", from, "--json"]);
+    assert_eq!(info.status, 0);
+    check_report(&info.json()["databases"][0]);
+    assert_eq!(info.json()["databases"], document["databases"]);
+    let text = run(["info", "--from", from]);
+    assert!(text.stdout.starts_with("neo4j: full backup of 20"), "{text:?}");
+
+    let verify = run(["verify", "--from", from, "--json"]);
+    assert_eq!((verify.status, &verify.json()["ok"]), (0, &Value::Bool(true)), "{verify:?}");
+
+    let kept = tree(&to);
+    let refused = backup(&service, &to, &[]);
+    assert_eq!((refused.status, refused.code().as_str()), (31, "target_exists"));
+    assert!(refused.json()["error"]["hint"].as_str().unwrap().contains("--full"));
+    assert_eq!(tree(&to), kept);
+    let again = backup(&service, &to, &["--full"]);
+    assert_eq!(again.status, 0, "{again:?}");
+    assert_eq!(run(["verify", "--from", from]).status, 0);
+    assert_eq!(service.stop().status, 0);
+}
+
+/// --quiet prints nothing at all, text goes to stdout, progress to stderr.
+#[test]
+fn what_is_printed_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let service = Service::start(&data, &[]);
+    let run = |name: &str, more: &[&str]| {
+        let to = dir.path().join(name);
+        let line = ["-host", service.address.as_str(), "-to", to.to_str().unwrap()];
+        run(line.iter().chain(more))
+    };
+    let quiet = run("quiet", &["--quiet"]);
+    assert_eq!((quiet.status, quiet.stdout.as_str(), quiet.stderr.as_str()), (0, "", ""));
+    let text = run("text", &[]);
+    assert!(text.stdout.starts_with("neo4j: full backup of 20"), "{text:?}");
+    assert!(text.stderr.starts_with("neo4j: "), "{text:?}");
+    let both = run("both", &["--quiet", "--json"]);
+    assert_eq!(both.stderr, "");
+    check_report(&both.json()["databases"][0]);
+}
+
+/// Every byte counts: a flipped one, a missing file and a stranger are found and named.
+#[test]
+fn damage_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let service = Service::start(&data, &[]);
+    let good = dir.path().join("good");
+    assert_eq!(backup(&service, &good, &[]).status, 0);
+
+    let check = |kind: &str, damage: &dyn Fn(&Path)| {
+        let bad = dir.path().join(kind);
+        copy(&good, &bad);
+        damage(&bad.join("databases/neo4j"));
+        let ran = run(["verify", "--from", bad.to_str().unwrap(), "--json"]);
+        assert_eq!((ran.status, ran.code().as_str()), (40, "corrupt_data"), "{kind}: {ran:?}");
+        let document = ran.json();
+        let database = &document["databases"][0];
+        assert_eq!(document["ok"], false);
+        let finding = &database["findings"][0];
+        assert_eq!(finding["kind"], kind, "{document}");
+        assert!(finding["path"].is_string() && finding["message"].is_string());
+    };
+    check("block", &|store| {
+        let path = store.join("neostore.nodestore.db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    });
+    check("missing", &|store| std::fs::remove_file(store.join("neostore")).unwrap());
+    check("extra", &|store| std::fs::write(store.join("stranger"), "x").unwrap());
+}
+
+/// Targets that are no place for a backup are refused and stay as they are.
+#[test]
+fn targets_that_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let service = Service::start(&data, &[]);
+    let foreign = dir.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("letter"), "dear").unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&data, &link).unwrap();
+    let before = tree(dir.path());
+    for to in [&foreign, &foreign.join("letter"), &data, &data.join("b"), &link.join("databases/b")] {
+        let ran = backup(&service, to, &[]);
+        assert_eq!((ran.status, ran.code().as_str()), (30, "target_unusable"), "{to:?}: {ran:?}");
+    }
+    assert_eq!(tree(dir.path()), before);
+}
+
+/// Globs choose; what is chosen by name and not there is an error, and so is nothing at all.
+#[test]
+fn globs_choose_databases() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    std::fs::create_dir(data.join("databases/fresh")).unwrap();
+    let service = Service::start(&data, &[]);
+    let to = |name: &str| dir.path().join(name);
+
+    let ran = backup(&service, &to("none"), &["--database", "x*"]);
+    assert_eq!((ran.status, ran.code().as_str()), (21, "no_such_database"), "{ran:?}");
+    assert!(!to("none").exists());
+
+    // A database in the middle of its creation is said so, but no failure unless it was named.
+    let ran = backup(&service, &to("all"), &[]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert_eq!(ran.json()["skipped"][0]["name"], "fresh");
+    assert!(ran.stderr.contains("fresh"), "{ran:?}");
+    let ran = backup(&service, &to("one"), &["--database", "fresh"]);
+    assert_eq!((ran.status, ran.code().as_str()), (20, "source_unusable"), "{ran:?}");
+    let ran = backup(&service, &to("both"), &["--database", "fresh", "--database", "neo*"]);
+    assert_eq!((ran.status, ran.code().as_str()), (50, "partial"), "{ran:?}");
+    let document = ran.json();
+    check_report(&document["databases"][0]);
+    assert_eq!(document["failed"][0]["name"], "fresh");
+    assert_eq!(document["failed"][0]["error"]["code"], "source_unusable");
+    let verify = run(["verify", "--from", to("both").to_str().unwrap()]);
+    assert_eq!(verify.status, 0, "{verify:?}");
+}
+
+/// Ctrl-C in the middle: its own code, nothing left behind but what the next run uses.
+#[test]
+fn an_interrupted_backup_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let service = Service::start(&data, &[]);
+    let to = dir.path().join("backup");
+    for (signal_, more) in [(Signal::INT, "--json"), (Signal::TERM, "--quiet")] {
+        let line = ["-host", service.address.as_str(), "-to", to.to_str().unwrap(), more];
+        let child = command(line).args(["--limit-rate", "10KiB"]).spawn().unwrap();
+        while !to.join(".neo4j-backup.staged").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        signal(&child, signal_);
+        let ran = finish(child);
+        assert_eq!(ran.status, 130, "{ran:?}");
+        if more == "--json" {
+            assert_eq!(ran.code(), "interrupted");
+        }
+        let left = tree(&to);
+        assert!(left.iter().all(|(path, _)| path.ends_with(".neo4j-backup.lock")), "{left:?}");
+    }
+    assert_eq!(backup(&service, &to, &[]).status, 0);
+}
+
+/// The service dies in the middle: a clear error, no backup, and a later run works.
+#[test]
+fn a_service_that_dies() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let service = Service::start(&data, &["--lease", "2s"]);
+    let to = dir.path().join("backup");
+    let line = ["-host", service.address.as_str(), "-to", to.to_str().unwrap(), "--json"];
+    let child = command(line).args(["--limit-rate", "10KiB"]).spawn().unwrap();
+    while !to.join(".neo4j-backup.staged").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    service.kill();
+    let ran = finish(child);
+    assert_eq!((ran.status, ran.code().as_str()), (13, "connection_lost"), "{ran:?}");
+    let service = Service::start(&data, &[]);
+    assert_eq!(backup(&service, &to, &[]).status, 0);
+}
+
+/// Commands that read a backup, where there is none.
+#[test]
+fn no_backup_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("missing");
+    let data = dir.path().join("restored");
+    for from in [dir.path(), &missing] {
+        let from = from.to_str().unwrap();
+        for line in [
+            &["info", "--from", from, "--json"][..],
+            &["verify", "--from", from, "--json"],
+            &["restore", "--from", from, "--to", data.to_str().unwrap(), "--json"],
+        ] {
+            let ran = run(line);
+            assert_eq!((ran.status, ran.code().as_str()), (34, "no_backup"), "{line:?}: {ran:?}");
+        }
+    }
+    assert!(!data.exists());
+}

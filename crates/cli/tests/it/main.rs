@@ -1,0 +1,10 @@
+//! The real executable: spellings, exit codes, JSON, and what it does to files it must not touch.
+
+mod backup;
+mod codes;
+mod connect;
+mod restore;
+mod run;
+mod serve;
+mod token;
+mod usage;

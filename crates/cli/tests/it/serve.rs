@@ -1,0 +1,109 @@
+//! `serve`: what it accepts, what it refuses, how it stops.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use crate::run::{Service, command, data_directory, finish, run, signal};
+
+/// Exactly one line on stdout; SIGTERM and Ctrl-C are a clean end.
+#[test]
+fn it_listens_and_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let service = Service::start(&data, &[]);
+    assert!(service.address.starts_with("127.0.0.1:"));
+    let ran = service.stop();
+    assert_eq!((ran.status, ran.stdout.as_str()), (0, ""), "{ran:?}");
+
+    let child = command(["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]);
+    let mut child = { child }.spawn().unwrap();
+    let mut byte = [0; 1];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut byte).unwrap();
+    signal(&child, Signal::INT);
+    let ran = finish(child);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert_eq!(ran.stdout.lines().count(), 1);
+    assert!(ran.stderr.contains("neo4j"), "{ran:?}");
+}
+
+/// Whatever is no Neo4j is refused before anything listens.
+#[test]
+fn not_a_neo4j_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    for data in [dir.path(), &file, &dir.path().join("missing")] {
+        let ran = run(["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]);
+        assert_eq!((ran.status, ran.stdout.as_str()), (20, ""), "{ran:?}");
+        assert!(ran.stderr.contains("error: ") && ran.stderr.contains("hint: "), "{ran:?}");
+    }
+}
+
+/// Without --config and --data the environment and ./conf are looked at, then it is a usage error.
+#[test]
+fn where_the_configuration_comes_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let empty = dir.path().join("empty");
+    std::fs::create_dir_all(&empty).unwrap();
+    let serve = |env: Option<&Path>, here: &Path| {
+        let mut command = command(["serve", "--listen", "127.0.0.1:0"]);
+        command.current_dir(here);
+        if let Some(conf) = env {
+            command.env("NEO4J_CONF", conf);
+        }
+        let mut child = command.spawn().unwrap();
+        // Listening or not, it has begun or ended its stdout when a byte or the end is there.
+        let mut byte = [0; 1];
+        let _ = std::io::Read::read(child.stdout.as_mut().unwrap(), &mut byte);
+        if byte == *b"l" {
+            signal(&child, Signal::TERM);
+        }
+        finish(child)
+    };
+    let conf = dir.path().join("conf");
+    std::fs::create_dir_all(&conf).unwrap();
+    let text = format!("server.directories.data={}\n", data.display());
+    std::fs::write(conf.join("neo4j.conf"), text).unwrap();
+
+    assert_eq!(serve(None, &empty).status, 2);
+    assert_eq!(serve(Some(&conf), &empty).status, 0);
+    assert_eq!(serve(Some(&conf.join("neo4j.conf")), &empty).status, 0);
+    assert_eq!(serve(None, dir.path()).status, 0);
+    let missing = serve(Some(&empty), dir.path());
+    assert!(matches!(missing.status, 3 | 20), "{missing:?}");
+}
+
+#[test]
+fn the_address_is_in_use_or_makes_no_sense() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let data = data.to_str().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ran = run(["serve", "--data", data, "--listen", &address]);
+    assert_eq!(ran.status, 4, "{ran:?}");
+    for listen in ["nonsense:x", "no-such-host.invalid:1", "http://127.0.0.1", ""] {
+        let ran = run(["serve", "--data", data, "--listen", listen]);
+        assert_eq!(ran.status, 2, "{listen}: {ran:?}");
+    }
+}
+
+/// Beyond loopback it wants TLS and authentication, or to be told that it does not.
+#[test]
+fn beyond_loopback_it_is_careful() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let ran = run(["serve", "--data", data.to_str().unwrap(), "--listen", "0.0.0.0:0"]);
+    assert_eq!(ran.status, 2, "{ran:?}");
+    assert!(ran.stderr.contains("--insecure"), "{ran:?}");
+    let missing = dir.path().join("missing");
+    let missing = missing.to_str().unwrap();
+    for flags in [["--token-file", missing, "--insecure"], ["--tls-cert", missing, "--tls-key=x"]] {
+        let mut command = command(["serve", "--listen", "127.0.0.1:0", "--data"]);
+        let ran = finish(command.arg(&data).args(flags).spawn().unwrap());
+        assert_eq!(ran.status, 3, "{ran:?}");
+    }
+}
