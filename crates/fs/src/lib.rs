@@ -27,6 +27,7 @@ pub mod fault;
 mod flusher;
 mod lock;
 mod place;
+mod read;
 mod tree;
 
 pub use disk::{Disk, DiskFile, RealDisk};
@@ -34,4 +35,5 @@ pub use error::{Error, Kind, Result};
 pub use flusher::Flusher;
 pub use lock::{Busy, Holder, Lock};
 pub use place::{Place, ancestors, free_bytes, is_inside, is_mount_point};
+pub use read::will_need;
 pub use tree::{Entry, EntryKind, entries, sync_tree, walk};

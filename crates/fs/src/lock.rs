@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Place, Result};
 
 /// What to do when another process holds the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,22 +49,30 @@ pub struct Lock {
 
 impl Lock {
     /// Takes the lock, creating its file where it is missing, and writes into it who we are. The
-    /// file stays when the lock is gone: removing it would let two processes hold "the" lock.
+    /// file stays when the lock is gone, unless its holder removes it before it lets go.
     pub fn take(path: &Path, busy: Busy) -> Result<Self> {
         let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(no_follow)
-            .open(path)
-            .map_err(Error::io("open lock file", path))?;
+        let open = || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(no_follow)
+                .open(path)
+                .map_err(Error::io("open lock file", path))
+        };
+        let mut file = open()?;
         let since = Instant::now();
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
+                Ok(()) if is_file_at(&file, path)? => break,
+                Ok(()) => {
+                    // Its holder removed the file; a lock on what has no name keeps nobody out.
+                    file = open()?;
+                    continue;
+                }
                 Err(Errno::WOULDBLOCK | Errno::INTR) => {}
                 Err(e) => return Err(Error::os("lock", path)(e)),
             }
@@ -86,6 +94,11 @@ impl Lock {
         }
         Ok(Self { _file: file })
     }
+}
+
+fn is_file_at(file: &File, path: &Path) -> Result<bool> {
+    let own = file.metadata().map_err(Error::io("look at", path))?;
+    Ok(Place::of(path)? == Some(Place::from(&own)))
 }
 
 fn write_holder(file: &mut File) -> std::io::Result<()> {
@@ -146,6 +159,23 @@ mod tests {
             std::thread::sleep(limit);
             drop(first);
             drop(waiter.join().unwrap().unwrap());
+        });
+    }
+
+    /// A holder may remove the file: who waits for the removed one gets the new one, alone.
+    #[test]
+    fn a_removed_lock_file_keeps_nobody_out_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = Lock::take(&path, Busy::Fail).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| Lock::take(&path, Busy::Wait(Duration::from_secs(20))));
+            std::thread::sleep(Duration::from_millis(50));
+            std::fs::remove_file(&path).unwrap();
+            drop(first);
+            let second = waiter.join().unwrap().unwrap();
+            assert!(Lock::take(&path, Busy::Fail).is_err());
+            drop(second);
         });
     }
 

@@ -164,6 +164,7 @@ impl Blocks<'_> {
         visit: &C,
         found: &mut Vec<Finding>,
     ) -> Result<(), C::Error> {
+        fs::will_need(self.opened, unit.start, unit.end.saturating_sub(unit.start));
         let mut start = unit.start;
         while start < unit.end {
             let end = unit.end.min(start.saturating_add(self.entry.block_bytes));

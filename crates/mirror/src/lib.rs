@@ -49,7 +49,7 @@ mod staged;
 mod verify;
 
 pub use backup::{Backup, Located};
-pub use blocks::{CheckedBlocks, Progress, check_blocks};
+pub use blocks::{CheckedBlocks, FileRef, Progress, check_blocks};
 pub use error::{Error, Result};
 pub use layout::{Area, MANIFEST_NAME, is_database_name};
 pub use manifest::{

@@ -1,0 +1,118 @@
+//! Copying a backup's files into staging while they are being verified.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fs::{Disk, DiskFile, Flusher};
+use mirror::{Area, CheckedBlocks, DatabaseEntry, FileRef};
+
+use crate::destination::{Owner, create_owned};
+use crate::plan::Plan;
+use crate::{Error, Result};
+
+/// After so many new bytes of a file the disk is asked to begin writing back.
+const WRITE_BACK_BYTES: u64 = 64 << 20;
+
+/// The files of a restore, made one after the other by several threads.
+pub(crate) struct Copy<'a> {
+    disk: &'a dyn Disk,
+    owner: Owner,
+    files: Vec<Vec<CopyFile>>,
+    flusher: Flusher,
+}
+
+struct CopyFile {
+    path: PathBuf,
+    open: Mutex<State>,
+    done: AtomicU64,
+}
+
+enum State {
+    New,
+    Open(Arc<dyn DiskFile>),
+    Complete,
+}
+
+impl<'a> Copy<'a> {
+    pub fn new(disk: &'a dyn Disk, owner: Owner, entries: &[&DatabaseEntry], plan: &Plan) -> Self {
+        let staged = |database: usize, area: Area| {
+            let mut halves = plan.halves.iter();
+            let half = halves.find(|half| (half.database, half.area) == (database, area));
+            half.map_or_else(PathBuf::new, |half| half.staged.clone())
+        };
+        let mut files = Vec::new();
+        for (database, entry) in entries.iter().enumerate() {
+            let store = staged(database, Area::Store);
+            let transactions = staged(database, Area::Transactions);
+            let file = |file: &mirror::FileEntry| CopyFile {
+                path: match file.area {
+                    Area::Store => store.join(&file.path),
+                    Area::Transactions => transactions.join(&file.path),
+                },
+                open: Mutex::new(State::New),
+                done: AtomicU64::new(0),
+            };
+            files.push(entry.files.iter().map(file).collect());
+        }
+        Self { disk, owner, files, flusher: Flusher::start() }
+    }
+
+    /// Waits until all is durable. Fails if a file is not complete.
+    pub fn finish(self) -> Result<()> {
+        for file in self.files.iter().flatten() {
+            let state = file.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if !matches!(*state, State::Complete) {
+                let incomplete = std::io::Error::other("the copy is incomplete");
+                return Err(fs::Error::io("copy", &file.path)(incomplete).into());
+            }
+        }
+        Ok(self.flusher.finish()?)
+    }
+
+    fn file(&self, file: FileRef<'_>) -> Option<&CopyFile> {
+        self.files.get(file.database)?.get(file.index)
+    }
+
+    fn open(&self, copy: &CopyFile, size_bytes: u64) -> Result<Arc<dyn DiskFile>> {
+        let mut state = copy.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Open(file) = &*state {
+            return Ok(Arc::clone(file));
+        }
+        if let Some(parent) = copy.path.parent() {
+            create_owned(self.disk, parent, self.owner)?;
+        }
+        let file: Arc<dyn DiskFile> =
+            self.disk.create_file(&copy.path, self.owner.file_mode)?.into();
+        self.owner.apply(self.disk, &copy.path, self.owner.file_mode)?;
+        if size_bytes > 0 {
+            file.set_len(size_bytes)?;
+        }
+        *state = State::Open(Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+impl CheckedBlocks for Copy<'_> {
+    type Error = Error;
+
+    fn bytes(&self, file: FileRef<'_>, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
+        let Some(copy) = self.file(file) else { return Ok(()) };
+        let open = self.open(copy, file.file.size_bytes)?;
+        Ok(open.write_at(offset_bytes, bytes)?)
+    }
+
+    fn piece_done(&self, file: FileRef<'_>, bytes: u64) -> Result<()> {
+        let Some(copy) = self.file(file) else { return Ok(()) };
+        let open = self.open(copy, file.file.size_bytes)?;
+        let before = copy.done.fetch_add(bytes, Ordering::SeqCst);
+        let after = before.saturating_add(bytes);
+        if after == file.file.size_bytes {
+            *copy.open.lock().unwrap_or_else(PoisonError::into_inner) = State::Complete;
+            self.flusher.sync(open);
+        } else if before / WRITE_BACK_BYTES != after / WRITE_BACK_BYTES {
+            self.flusher.write_back(&open);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! The server's directories that a restore goes to: where they are, whose they are, whether they
+//! may be written to.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use fs::Disk;
+use mirror::{Area, DatabaseEntry, MANIFEST_NAME};
+use source::{Installation, lock_file_holder, lock_holder};
+
+use crate::{Error, Result};
+
+/// Names that Neo4j makes in its data directory.
+const DATA_NAMES: [&str; 8] = [
+    "databases",
+    "transactions",
+    "server_id",
+    "dbms",
+    "cluster-state",
+    "dumps",
+    "scripts",
+    "neo4j-backup-replaced",
+];
+const FOUND_MAX: usize = 5;
+/// For directories that are made where none was to take after.
+const DIR_MODE: u32 = 0o755;
+
+/// Where to restore to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    data: PathBuf,
+    databases: PathBuf,
+    transactions: PathBuf,
+}
+
+/// Whom restored files belong to, and who may read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    uid: u32,
+    gid: u32,
+    pub dir_mode: u32,
+    pub file_mode: u32,
+}
+
+impl Destination {
+    /// A data directory, which may be missing.
+    #[must_use]
+    pub fn from_data(data: &Path) -> Self {
+        let (databases, transactions) = (data.join("databases"), data.join("transactions"));
+        Self { data: data.to_owned(), databases, transactions }
+    }
+
+    /// The directories that a server's configuration names.
+    #[must_use]
+    pub fn from_installation(installation: &Installation) -> Self {
+        Self {
+            data: installation.data_dir().to_owned(),
+            databases: installation.databases_root().to_owned(),
+            transactions: installation.transactions_root().to_owned(),
+        }
+    }
+
+    pub(crate) fn absolute(&self) -> Result<Self> {
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(fs::Error::io("resolve", path)).map_err(Error::from)
+        };
+        Ok(Self {
+            data: absolute(&self.data)?,
+            databases: absolute(&self.databases)?,
+            transactions: absolute(&self.transactions)?,
+        })
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The directory that has one directory per database.
+    #[must_use]
+    pub fn root(&self, area: Area) -> &Path {
+        match area {
+            Area::Store => &self.databases,
+            Area::Transactions => &self.transactions,
+        }
+    }
+
+    /// Fails if the destination lies in a backup, or is not Neo4j's.
+    pub(crate) fn refuse_foreign(&self, backup: &Path) -> Result<()> {
+        for dir in [&self.data, &self.databases, &self.transactions] {
+            let inside =
+                |backup: &Path| Error::InsideBackup { to: dir.clone(), backup: backup.to_owned() };
+            if fs::is_inside(dir, backup)? {
+                return Err(inside(backup));
+            }
+            for ancestor in fs::ancestors(dir)? {
+                if ancestor.join(MANIFEST_NAME).exists() {
+                    return Err(inside(&ancestor));
+                }
+            }
+        }
+        let names = fs::entries(&self.data)?;
+        let names: Vec<_> = names.iter().map(|(name, _)| name.to_string_lossy()).collect();
+        let is_ours = |name: &str| name.starts_with(".neo4j-backup") || name == "lost+found";
+        let is_neo4js = names.iter().any(|name| DATA_NAMES.contains(&&**name));
+        if is_neo4js || names.iter().all(|name| is_ours(name)) {
+            return Ok(());
+        }
+        let found = names.into_iter().take(FOUND_MAX).map(Into::into).collect();
+        Err(Error::NotADataDirectory { to: self.data.clone(), found })
+    }
+
+    /// Fails if a server runs on the data directory, or on one of these databases.
+    pub(crate) fn refuse_running(&self, entries: &[&DatabaseEntry]) -> Result<()> {
+        let running = |lock: PathBuf, pid| Err(Error::DatabaseRunning { lock, pid });
+        let server = self.databases.join("store_lock");
+        if let Some(pid) = lock_file_holder(&server)? {
+            return running(server, pid);
+        }
+        for entry in entries {
+            let store = self.databases.join(&entry.name);
+            if let Some(pid) = lock_holder(&store)? {
+                return running(store.join("database_lock"), pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails if a half of one of these databases is there.
+    pub(crate) fn refuse_existing(&self, entries: &[&DatabaseEntry]) -> Result<()> {
+        for entry in entries {
+            for area in Area::ALL {
+                let path = resolve(&self.root(area).join(&entry.name))?;
+                if is_there(&path) {
+                    return Err(Error::DatabaseExists { database: entry.name.clone(), path });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the roots, and says whom what is restored into them shall belong to.
+    pub(crate) fn prepare(&self, disk: &dyn Disk) -> Result<Owner> {
+        let owner = Owner::of(&self.data)?;
+        for dir in [&self.data, &self.databases, &self.transactions] {
+            create_owned(disk, dir, owner)?;
+        }
+        Ok(owner)
+    }
+}
+
+impl Owner {
+    /// As the data directory has it; if it is missing, the owner of the directory that it will be
+    /// made in.
+    fn of(data: &Path) -> Result<Self> {
+        for there in data.ancestors() {
+            let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+            let metadata = match std::fs::metadata(there) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                found => found.map_err(fs::Error::io("look at", there))?,
+            };
+            let dir_mode = match there == data {
+                true => metadata.permissions().mode() & 0o2777,
+                false => DIR_MODE,
+            };
+            let (uid, gid) = (metadata.uid(), metadata.gid());
+            return Ok(Self { uid, gid, dir_mode, file_mode: dir_mode & 0o666 });
+        }
+        let nowhere = std::io::Error::from(std::io::ErrorKind::NotFound);
+        Err(fs::Error::io("look at", data)(nowhere).into())
+    }
+
+    /// Gives a new file or directory its owner and its mode.
+    pub fn apply(&self, disk: &dyn Disk, path: &Path, mode: u32) -> Result<()> {
+        let found = std::fs::symlink_metadata(path).map_err(fs::Error::io("look at", path))?;
+        if (found.uid(), found.gid()) != (self.uid, self.gid) {
+            match disk.set_owner(path, self.uid, self.gid) {
+                // Another group is no hindrance to a server that runs as the owner.
+                Err(e) if e.kind == fs::Kind::Denied && found.uid() == self.uid => {}
+                Err(e) if e.kind == fs::Kind::Denied => {
+                    return Err(Error::Owner { path: path.to_owned(), uid: self.uid });
+                }
+                done => done?,
+            }
+        }
+        if found.permissions().mode() & 0o7777 != mode {
+            disk.set_mode(path, mode)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a directory with its missing parents, all of one owner.
+pub(crate) fn create_owned(disk: &dyn Disk, dir: &Path, owner: Owner) -> Result<()> {
+    if dir.as_os_str().is_empty() || dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        create_owned(disk, parent, owner)?;
+    }
+    disk.create_dir(dir, owner.dir_mode)?;
+    owner.apply(disk, dir, owner.dir_mode)?;
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk.sync_dir(parent)?;
+    }
+    Ok(())
+}
+
+/// Where a directory really is: a link in its place is followed, even one that leads to nothing.
+pub(crate) fn resolve(path: &Path) -> Result<PathBuf> {
+    if let Ok(real) = path.canonicalize() {
+        return Ok(real);
+    }
+    match std::fs::read_link(path) {
+        Ok(target) => Ok(path.parent().unwrap_or(Path::new("/")).join(target)),
+        Err(_) => Ok(path.to_owned()),
+    }
+}
+
+/// Whether anything has this name.
+pub(crate) fn is_there(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok()
+}

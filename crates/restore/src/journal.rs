@@ -1,0 +1,104 @@
+//! What a run is about to rename, written down first, so that the next run can undo it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use fs::Disk;
+use serde::{Deserialize, Serialize};
+
+use crate::destination::is_there;
+use crate::plan::REPLACED_NAME;
+use crate::{Error, Result};
+
+const JOURNAL_NAME: &str = "journal.json";
+/// A journal has a few lines per database.
+const SIZE_BYTES_MAX: u64 = 16 << 20;
+
+/// One rename.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Move {
+    pub from: PathBuf,
+    pub to: PathBuf,
+}
+
+/// A run's staging directories and renames, in their order. While there are no renames, nothing
+/// but staging has happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Journal {
+    pub staging: Vec<PathBuf>,
+    pub moves: Vec<Move>,
+}
+
+impl Move {
+    /// Each rename's target was free before it, so a target without a source means: done.
+    fn is_done(&self) -> bool {
+        !is_there(&self.from) && is_there(&self.to)
+    }
+}
+
+impl Journal {
+    pub fn read(dir: &Path) -> Result<Option<Self>> {
+        let path = dir.join(JOURNAL_NAME);
+        let bytes = match std::fs::metadata(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Ok(metadata) if metadata.len() <= SIZE_BYTES_MAX => std::fs::read(&path),
+            Ok(_) => Err(std::io::Error::other("too long")),
+            Err(e) => Err(e),
+        };
+        let bytes = bytes.map_err(fs::Error::io("read", &path))?;
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| Error::Journal { path, what: e.to_string() })
+    }
+
+    pub fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
+        let path = dir.join(JOURNAL_NAME);
+        let bytes = serde_json::to_vec_pretty(self)
+            .map_err(|e| Error::Journal { path: path.clone(), what: e.to_string() })?;
+        Ok(disk.replace_file(&path, &bytes, 0o600)?)
+    }
+
+    /// Does the renames, each durable before the next.
+    pub fn perform(&self, disk: &dyn Disk) -> Result<()> {
+        for Move { from, to } in &self.moves {
+            if is_there(to) {
+                let what = "came into being meanwhile".to_owned();
+                return Err(Error::Journal { path: to.clone(), what });
+            }
+            rename(disk, from, to)?;
+        }
+        Ok(())
+    }
+
+    /// Undoes the renames that were done, the last first, unless all were. Returns what it undid.
+    pub fn undo(&self, disk: &dyn Disk) -> Result<Vec<PathBuf>> {
+        let mut undone = Vec::new();
+        if self.moves.last().is_none_or(Move::is_done) {
+            return Ok(undone);
+        }
+        for moved in self.moves.iter().rev().filter(|moved| moved.is_done()) {
+            rename(disk, &moved.to, &moved.from)?;
+            undone.push(moved.to.clone());
+        }
+        // The directories that were made for old ones to be moved into.
+        for parent in self.moves.iter().filter_map(|moved| moved.to.parent()) {
+            let ours = parent.parent().and_then(Path::file_name).is_some_and(is_replaced);
+            if ours && is_there(parent) && fs::entries(parent)?.is_empty() {
+                disk.remove_dir_all(parent)?;
+            }
+        }
+        Ok(undone)
+    }
+}
+
+fn is_replaced(name: &OsStr) -> bool {
+    name.to_string_lossy().trim_start_matches('.') == REPLACED_NAME
+}
+
+fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
+    disk.rename(from, to)?;
+    for dir in [to.parent(), from.parent()].into_iter().flatten() {
+        disk.sync_dir(dir)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! The order of a restore.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs::{Busy, Disk, Kind, Lock};
+use jiff::Timestamp;
+use mirror::{Area, Backup, DatabaseEntry, Progress, check_blocks, log_findings};
+
+use crate::copy::Copy;
+use crate::destination::{Owner, create_owned, is_there};
+use crate::journal::Journal;
+use crate::plan::{Plan, STAGING_NAME};
+use crate::{Destination, Error, Result};
+
+const LOCK_NAME: &str = "lock";
+
+/// What to restore, and where to.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The server's directories.
+    pub to: Destination,
+    /// Names of databases; all of the backup's if empty.
+    pub databases: Vec<String>,
+    /// Move databases that exist aside instead of refusing.
+    pub force: bool,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The databases, sorted by name.
+    pub databases: Vec<Restored>,
+    /// What an earlier run had left, and was undone or removed.
+    pub cleaned: Vec<PathBuf>,
+}
+
+/// One database that was restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// What the backup says of it.
+    pub entry: DatabaseEntry,
+    /// Its store directory.
+    pub store: PathBuf,
+    /// Its transaction log directory.
+    pub transactions: PathBuf,
+    /// Where its old directories are now.
+    pub moved_aside: Vec<PathBuf>,
+}
+
+/// Restores databases of a backup; see the crate's documentation. On an error, nothing of the
+/// destination has changed, except that what an earlier run had left may be gone.
+pub fn restore(
+    disk: &Arc<dyn Disk>,
+    from: &Path,
+    options: &Options,
+    progress: Progress<'_>,
+) -> Result<Report> {
+    let disk = &**disk;
+    let backup = Backup::open(from)?;
+    let entries = backup.select(&options.databases)?;
+    if entries.is_empty() {
+        return Err(Error::NothingToRestore { backup: from.to_owned() });
+    }
+    // A later run, started elsewhere, must find what the journal names.
+    let to = options.to.absolute()?;
+    to.refuse_foreign(backup.dir())?;
+    to.refuse_running(&entries)?;
+    let staging = to.data().join(STAGING_NAME);
+    if !options.force && !is_there(&staging) {
+        // Before the first change, where no earlier run has to be undone.
+        to.refuse_existing(&entries)?;
+    }
+    let owner = to.prepare(disk)?;
+    create_owned(disk, &staging, owner)?;
+    let lock = Lock::take(&staging.join(LOCK_NAME), Busy::Fail).map_err(|e| in_use(&to, e))?;
+    let run = Run { disk, backup: &backup, entries, to: &to, owner, staging };
+    let cleaned = run.undo_earlier()?;
+    let done = run.restore(options.force, progress);
+    let report = match done {
+        Ok(databases) => Ok(Report { databases, cleaned }),
+        Err(error) => {
+            // The error is what matters; what cannot be undone now, the next run undoes.
+            if let Err(error) = run.undo_earlier() {
+                tracing::warn!(%error, "cannot clean up after a failed restore");
+            }
+            Err(error)
+        }
+    };
+    if let Err(error) = disk.remove_dir_all(&run.staging) {
+        tracing::warn!(%error, "cannot remove the staging directory");
+    }
+    drop(lock);
+    report
+}
+
+struct Run<'a> {
+    disk: &'a dyn Disk,
+    backup: &'a Backup,
+    entries: Vec<&'a DatabaseEntry>,
+    to: &'a Destination,
+    owner: Owner,
+    /// The staging directory in the data directory, which has the lock and the journal.
+    staging: PathBuf,
+}
+
+impl Run<'_> {
+    /// Undoes and removes what a run left that was killed or has failed.
+    fn undo_earlier(&self) -> Result<Vec<PathBuf>> {
+        let mut cleaned = Vec::new();
+        if let Some(mut journal) = Journal::read(&self.staging)? {
+            cleaned = journal.undo(self.disk)?;
+            // Once files that it names are removed, it could no longer be told what was done.
+            journal.moves.clear();
+            journal.write(self.disk, &self.staging)?;
+            cleaned.extend(journal.staging.iter().filter(|dir| is_there(dir)).cloned());
+            for dir in journal.staging.iter().filter(|dir| **dir != self.staging) {
+                if dir.ends_with(STAGING_NAME) && is_there(dir) {
+                    self.disk.remove_dir_all(dir)?;
+                }
+            }
+        }
+        for (name, kind) in fs::entries(&self.staging)? {
+            let path = self.staging.join(&name);
+            match kind {
+                _ if name == LOCK_NAME => {}
+                fs::EntryKind::Dir => self.disk.remove_dir_all(&path)?,
+                _ => self.disk.remove_file(&path)?,
+            }
+        }
+        self.disk.sync_dir(&self.staging)?;
+        Ok(cleaned)
+    }
+
+    fn restore(&self, force: bool, progress: Progress<'_>) -> Result<Vec<Restored>> {
+        if !force {
+            self.to.refuse_existing(&self.entries)?;
+        }
+        let time = Timestamp::now().strftime("%Y%m%dT%H%M%S.%3fZ").to_string();
+        let plan = Plan::make(self.disk, self.to, &self.entries, &time)?;
+        plan.require_space()?;
+        let mut journal = Journal { staging: plan.staging.clone(), moves: Vec::new() };
+        journal.write(self.disk, &self.staging)?;
+        plan.create_staging(self.disk, self.owner)?;
+        self.copy(&plan, progress)?;
+        if !self.backup.is_current()? {
+            return Err(Error::ReplacedMeanwhile { backup: self.backup.dir().to_owned() });
+        }
+        // Asked again: the copy took its time.
+        self.to.refuse_running(&self.entries)?;
+        if !force {
+            self.to.refuse_existing(&self.entries)?;
+        }
+        let old: Vec<_> = plan.old().map(|half| (half.database, half.aside.clone())).collect();
+        for (_, aside) in &old {
+            if let Some(parent) = aside.parent() {
+                create_owned(self.disk, parent, self.owner)?;
+            }
+        }
+        journal.moves = plan.moves();
+        journal.write(self.disk, &self.staging)?;
+        journal.perform(self.disk)?;
+        self.undo_earlier()?;
+        Ok(self.restored(&plan, &old))
+    }
+
+    /// Copies all files and verifies all that the backup says of them, in one pass.
+    fn copy(&self, plan: &Plan, progress: Progress<'_>) -> Result<()> {
+        let copy = Copy::new(self.disk, self.owner, &self.entries, plan);
+        let (blocks, logs) = std::thread::scope(|scope| {
+            let logs = scope.spawn(|| {
+                let logs = self.entries.iter().flat_map(|entry| log_findings(self.backup, entry));
+                logs.collect::<Vec<_>>()
+            });
+            let blocks = check_blocks(self.backup, &self.entries, progress, &copy);
+            (blocks, logs.join())
+        });
+        let mut findings = blocks?;
+        findings.extend(logs.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        findings.sort();
+        if !findings.is_empty() {
+            if !self.backup.is_current()? {
+                return Err(Error::ReplacedMeanwhile { backup: self.backup.dir().to_owned() });
+            }
+            return Err(Error::Corrupt { findings });
+        }
+        copy.finish()?;
+        for half in &plan.halves {
+            fs::sync_tree(self.disk, &half.staged)?;
+        }
+        Ok(())
+    }
+
+    fn restored(&self, plan: &Plan, old: &[(usize, PathBuf)]) -> Vec<Restored> {
+        let place = |database: usize, area: Area| {
+            let half = plan.halves.iter().find(|h| (h.database, h.area) == (database, area));
+            half.map_or_else(PathBuf::new, |half| half.place.clone())
+        };
+        let entries = self.entries.iter().enumerate();
+        let restored = entries.map(|(database, entry)| Restored {
+            entry: (*entry).clone(),
+            store: place(database, Area::Store),
+            transactions: place(database, Area::Transactions),
+            moved_aside: old
+                .iter()
+                .filter(|(other, _)| *other == database)
+                .map(|(_, aside)| aside.clone())
+                .collect(),
+        });
+        restored.collect()
+    }
+}
+
+fn in_use(to: &Destination, error: fs::Error) -> Error {
+    match error.kind {
+        Kind::InUse(holder) => Error::InUse { to: to.data().to_owned(), holder },
+        _ => error.into(),
+    }
+}
