@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use formats::txlog::{Batch, BatchReader, Chain, LogHeader};
-use formats::{Checksum, KernelVersion, LogPosition, LogVersion, StoreId, TimestampMs, TxId};
+use formats::{
+    Checksum, ErrorKind, KernelVersion, LogPosition, LogVersion, StoreId, TimestampMs, TxId,
+};
 
 use crate::checkpoint::numbered_files;
 use crate::read::{Held, HeldReader};
@@ -97,11 +99,12 @@ pub enum FileEnd {
 }
 
 impl FileEnd {
-    /// Whether everything after the last batch is zero: the live tail of a log, or its end.
+    /// Whether nothing but zeros follows the last batch.
     pub fn is_clean(&self, held: &Held) -> Result<bool> {
         match self {
             Self::Boundary => Ok(true),
-            Self::Tail { consumed, .. } => held.is_zero_from(*consumed),
+            Self::Tail { consumed, error: None } => held.is_zero_from(*consumed),
+            Self::Tail { error: Some(_), .. } => Ok(false),
         }
     }
 
@@ -110,7 +113,10 @@ impl FileEnd {
     /// what does not parse, the log is damaged in its middle: never a place to cut.
     pub fn is_live_tail(&self, held: &Held, boundary: LogPosition) -> Result<bool> {
         let Self::Tail { consumed, error: Some(error) } = self else { return self.is_clean(held) };
-        if error.is_checksum() || error.is_unsupported() {
+        // A checksum field of zeros is one that is not written yet.
+        let complete_but_wrong =
+            matches!(error.kind, ErrorKind::Checksum { stored, .. } if stored != 0);
+        if complete_but_wrong || error.is_unsupported() {
             return Ok(false);
         }
         let ends = error.is_incomplete() || held.is_zero_from(*consumed)?;

@@ -1,0 +1,79 @@
+//! A data directory made of a fixture, to be changed as a server would change it.
+
+use std::path::{Path, PathBuf};
+
+use source::{Database, HotCopy, Installation};
+use tempfile::TempDir;
+
+/// A writable copy of a fixture.
+pub struct Home {
+    pub dir: TempDir,
+    fixture: PathBuf,
+}
+
+impl Home {
+    /// Copies `fixtures/<name>`. Record stores that the fixture lacks are empty, as those of a
+    /// young database are; `trees` fixtures get those of `mixed`.
+    pub fn of(name: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+        let dir = tempfile::tempdir().unwrap();
+        if let Some(version) = name.strip_suffix("/trees") {
+            copy(&root.join(version).join("mixed"), dir.path());
+        }
+        copy(&root.join(name), dir.path());
+        for store in formats::record_store::MANDATORY {
+            let path = dir.path().join("databases/neo4j").join(store.file_name());
+            if !path.exists() {
+                std::fs::write(path, b"").unwrap();
+            }
+        }
+        Self { dir, fixture: root.join(name) }
+    }
+
+    pub fn installation(&self) -> Installation {
+        Installation::from_data(self.dir.path()).unwrap()
+    }
+
+    pub fn database(&self) -> Database {
+        self.installation().database("neo4j").unwrap()
+    }
+
+    pub fn begin(&self) -> HotCopy {
+        HotCopy::begin(&self.database()).unwrap()
+    }
+
+    pub fn store(&self, name: &str) -> PathBuf {
+        self.dir.path().join("databases/neo4j").join(name)
+    }
+
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.dir.path().join("transactions/neo4j").join(name)
+    }
+
+    /// What the server said of the fixture.
+    pub fn fact(&self, key: &str) -> serde_json::Value {
+        let text = std::fs::read_to_string(self.fixture.join("facts.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()[key].clone()
+    }
+}
+
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// All bytes of a file of a copy.
+pub fn read(copy: &HotCopy, id: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 4 << 20];
+    let read = copy.read_at(id, 0, &mut bytes).unwrap();
+    bytes.truncate(read);
+    bytes
+}

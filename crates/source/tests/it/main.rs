@@ -1,0 +1,6 @@
+//! Hot copies of real servers' files, in the states that a live server brings them into.
+
+mod databases;
+mod derived;
+mod ends;
+mod home;
