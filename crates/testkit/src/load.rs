@@ -45,7 +45,7 @@ impl Default for LoadOptions {
             writers: 2,
             pause: Duration::ZERO,
             kept: 60,
-            schema_every: Some(Duration::from_secs(2)),
+            schema_every: Some(Duration::from_secs(3)),
             users_every: Some(Duration::from_millis(700)),
             seed: 1,
         }

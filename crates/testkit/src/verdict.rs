@@ -117,6 +117,9 @@ pub fn examine(server: &Server, expected: &Expected) -> Verdict {
     verdict.check("indexes", server.connect(), |connection, found, _| {
         checks::indexes_agree(connection, found)
     });
+    verdict.check("vector index", server.connect(), |connection, found, _| {
+        checks::vector_index(connection, found)
+    });
     verdict.check("totals", server.connect(), |connection, found, figures| {
         (figures.nodes, figures.relationships) = checks::totals(connection, found)?;
         Ok(())

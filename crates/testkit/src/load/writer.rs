@@ -249,12 +249,14 @@ impl Writer {
     fn item(&mut self, n: u64, i: u32) -> Map {
         let words = self.words(380);
         let text = format!("item {} {n} {i} {words}", self.id);
-        let vector = (0..VECTOR_SIZE).map(|k| f64::from(if k == 0 { i + 1 } else { k }) / 2.0);
+        let first = f64::from(i + 1) / 2.0;
+        let others = (1..VECTOR_SIZE).map(|_| f64::from(self.random.below(2001)) / 500.0 - 2.0);
+        let vector = [first].into_iter().chain(others).collect::<Vec<_>>();
         let mut numbers = vec![self.random.next().cast_signed(); self.random.below(12) as usize];
         numbers.push(n.cast_signed());
         let mut item = params! {
             "writer" => self.id, "n" => n.cast_signed(), "i" => i, "len" => text.len() as i64,
-            "text" => text, "vec" => vector.collect::<Vec<_>>(), "nums" => numbers,
+            "text" => text, "vec" => vector, "nums" => numbers,
             "serial" => format!("{}-{n}-{i}", self.id),
         };
         // beyond one dynamic record: 1 to 20 KB
