@@ -1,0 +1,54 @@
+//! `cargo xtask test`.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::tidy;
+
+/// Everything that must hold before a change lands.
+#[derive(clap::Args)]
+pub struct Options {
+    /// At least 20 copies of each server version instead of a few.
+    #[arg(long)]
+    long: bool,
+}
+
+/// Runs every step; stops at the first that fails.
+pub fn run(options: &Options) -> Result<()> {
+    let begun = Instant::now();
+    step("tidy", tidy::run)?;
+    cargo("format", &["fmt", "--all", "--check"], &[])?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    cargo("lints", &clippy, &[])?;
+    let long = [("NEO4J_BACKUP_TEST_LONG", "1")];
+    let long = if options.long { long.as_slice() } else { &[] };
+    cargo("tests", &["test", "--workspace", "--no-fail-fast"], long)?;
+    let doc = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+    cargo("documentation", &doc, &[("RUSTDOCFLAGS", "--deny warnings")])?;
+    println!("xtask test: everything passed in {:.0?}", begun.elapsed());
+    Ok(())
+}
+
+fn step(name: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
+    println!("xtask test: {name}");
+    let begun = Instant::now();
+    run().with_context(|| name.to_owned())?;
+    println!("xtask test: {name}: {:.1?}", begun.elapsed());
+    Ok(())
+}
+
+fn cargo(name: &str, args: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    step(name, || {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(args)
+            .envs(variables.iter().copied())
+            .current_dir(tidy::root())
+            .status()
+            .context("run cargo")?;
+        ensure!(status.success(), "cargo {}: {status}", args.join(" "));
+        Ok(())
+    })
+}
