@@ -28,6 +28,7 @@ use crate::{
 
 const ENTRY_TYPE: u8 = 9;
 const CHECKSUM_BYTES: usize = 4;
+const CHECKSUM_BYTES_U64: u64 = 4;
 /// From here on there is an oldest not completed position (5.22).
 const OLDEST_POSITION: KernelVersion = KernelVersion(18);
 /// From here on there is a consensus index (5.7).
@@ -135,7 +136,7 @@ impl Checkpoint {
         let version = KernelVersion(version).check(offset_bytes)?;
         if entry_type != ENTRY_TYPE {
             let at = offset_bytes.saturating_add(1);
-            return Err(Error::unsupported(at, "checkpoint entry", entry_type));
+            return Err(other_entry(at, entry_type));
         }
         let length = Self::entry_bytes(version);
         let Some(entry) = bytes.get(..length) else {
@@ -146,8 +147,9 @@ impl Checkpoint {
         let mut fields = Fields::default();
         let mut decoder = Decoder { input: &mut input, keep: true };
         fields.visit(&mut decoder, version)?;
-        fields.read_reason(&mut decoder, length)?;
         let length = u64::try_from(length).unwrap_or(u64::MAX);
+        let end = offset_bytes.saturating_add(length);
+        fields.read_reason(&mut decoder, end.saturating_sub(CHECKSUM_BYTES_U64))?;
         Ok((fields.into_checkpoint(version, offset_bytes)?, length))
     }
 
@@ -171,6 +173,15 @@ impl Checkpoint {
         let checksum = crc32c::crc32c(&bytes);
         bytes.extend(checksum.to_le_bytes());
         bytes
+    }
+}
+
+fn other_entry(at: u64, entry_type: u8) -> Error {
+    match entry_type {
+        // No version's entry: most likely bytes that are not written yet.
+        0 => Error::corrupt(at, "type of a checkpoint entry", ENTRY_TYPE, 0),
+        7 | 8 => Error::unsupported(at, "checkpoint entry", format!("{entry_type} (of Neo4j 4)")),
+        other => Error::unsupported(at, "checkpoint entry", other),
     }
 }
 
@@ -276,15 +287,18 @@ impl Fields {
         Ok(())
     }
 
-    fn read_reason<C: Codec>(&mut self, codec: &mut C, room: usize) -> Result<()> {
+    /// Reads the reason, which must end before `checksum_at`.
+    fn read_reason<C: Codec>(&mut self, codec: &mut C, checksum_at: u64) -> Result<()> {
         let at = codec.offset();
         let mut length = 0;
         codec.i16(&mut length)?;
+        let room = checksum_at.saturating_sub(codec.offset());
         match u64::try_from(length) {
-            Ok(length) if length <= u64::try_from(room).unwrap_or(0) => {
-                codec.blob(length, &mut self.reason)
+            Ok(length) if length <= room => codec.blob(length, &mut self.reason),
+            _ => {
+                let expected = format_args!("0 to {room}");
+                Err(Error::corrupt(at, "length of a checkpoint's reason", expected, length))
             }
-            _ => Err(Error::corrupt(at, "length of a checkpoint's reason", "to fit", length)),
         }
     }
 

@@ -63,7 +63,8 @@ pub trait Codec: Sized {
     /// length: what was read, or `present` while encoding.
     fn length(&mut self, what: &'static str, present: usize, max: u32) -> Result<u64> {
         let at = self.offset();
-        let mut length = i32::try_from(present).unwrap_or(i32::MAX);
+        // -1 while encoding more than fits: refused below.
+        let mut length = i32::try_from(present).unwrap_or(-1);
         self.i32(&mut length)?;
         match u32::try_from(length) {
             Ok(length) if length <= max => Ok(u64::from(length)),

@@ -28,8 +28,10 @@ impl KernelVersion {
         }
         let name = match self.0 {
             1..=4 => format!("{self} (Neo4j 4.x)"),
-            // -10 in 2.3; -2 and 127 are "future" versions that only tests write.
             33..=126 => format!("{self} (newer than 2026.08)"),
+            // Neo4j's own tests write these two.
+            127 | 254 => format!("{self} (future)"),
+            246 => "-10 (Neo4j 2.3)".to_owned(),
             _ => self.to_string(),
         };
         Err(Error::unsupported(offset_bytes, "kernel version", name))

@@ -15,6 +15,8 @@ use crate::{Error, Result, StoreId};
 const LAYOUT_MARK: i64 = -3_523_014_627_327_384_477;
 const SLOT_BYTES: usize = 9;
 const SLOTS: usize = 13;
+/// Offset of slot 4.
+const MARK_AT: u64 = 36;
 
 /// The metadata store's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ impl MetadataStore {
     /// Reads the first page (or the first 117 bytes) of `neostore`.
     ///
     /// # Errors
-    /// `Unsupported` for a store older than 5.0, `Incomplete` for a short file.
+    /// `Unsupported` for a store older than 5.0, `Incomplete` for a short file, `Corrupt`.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut slots = [None; SLOTS];
         let (records, _) = bytes.as_chunks::<SLOT_BYTES>();
@@ -42,14 +44,17 @@ impl MetadataStore {
             let offset = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             return Err(Error::incomplete(offset, "the metadata store"));
         }
-        for (slot, record) in slots.iter_mut().zip(records) {
+        let places = (0_u64..).step_by(SLOT_BYTES);
+        for ((slot, record), at) in slots.iter_mut().zip(records).zip(places) {
             let [in_use, value @ ..] = *record;
-            *slot = (in_use & 1 == 1).then_some(value);
+            *slot = match in_use {
+                0 => None,
+                1 => Some(value),
+                other => return Err(Error::corrupt(at, "in use", "0 or 1", other)),
+            };
         }
         let [uuid_high, uuid_low, database_high, database_low, mark, block @ ..] = slots;
-        if mark.map(i64::from_be_bytes) != Some(LAYOUT_MARK) {
-            return Err(Error::unsupported(36, "store", "older than Neo4j 5.0"));
-        }
+        check_mark(mark)?;
         let mut store_id = [0; StoreId::BLOCK_BYTES];
         let (words, _) = store_id.as_chunks_mut::<8>();
         for (word, value) in words.iter_mut().zip(block) {
@@ -59,6 +64,9 @@ impl MetadataStore {
         let (Some(high), Some(low)) = (uuid_high, uuid_low) else {
             return Err(Error::corrupt(0, "external store UUID", "in use", "not in use"));
         };
+        if database_high.is_some() != database_low.is_some() {
+            return Err(Error::corrupt(18, "database UUID", "two halves", "one"));
+        }
         Ok(Self {
             external_uuid: join(high, low),
             database_uuid: database_high.zip(database_low).map(|(high, low)| join(high, low)),
@@ -83,6 +91,35 @@ impl MetadataStore {
         bytes.resize(Self::FILE_BYTES, 0);
         bytes
     }
+}
+
+/// Slot 4 held the store's version before 5.0: u8 length, then ASCII, from the low byte up.
+fn check_mark(mark: Option<[u8; 8]>) -> Result<()> {
+    let Some(mark) = mark else {
+        return Err(Error::corrupt(
+            MARK_AT,
+            "mark of the metadata's layout",
+            "in use",
+            "not in use",
+        ));
+    };
+    if i64::from_be_bytes(mark) == LAYOUT_MARK {
+        return Ok(());
+    }
+    let mut name = mark;
+    name.reverse();
+    let [length, name @ ..] = name;
+    let found = match name.split_at_checked(usize::from(length)) {
+        Some((name, rest))
+            if !name.is_empty()
+                && name.iter().all(u8::is_ascii_graphic)
+                && rest.iter().all(|byte| *byte == 0) =>
+        {
+            format!("{} (older than Neo4j 5.0)", String::from_utf8_lossy(name))
+        }
+        _ => "with an unknown metadata layout (older than Neo4j 5.0?)".to_owned(),
+    };
+    Err(Error::unsupported(MARK_AT, "store", found))
 }
 
 fn join(high: [u8; 8], low: [u8; 8]) -> [u8; 16] {

@@ -2,8 +2,8 @@
 
 use crate::{Error, Result, StoreId};
 
-/// Fails unless the store is of a record format that we know: `record-aligned-1.x` or
-/// `record-standard-1.x`.
+/// Fails unless the store is of a record format that we know: `record-aligned-1.1` or
+/// `record-standard-1.1`, all that Neo4j 5.0 to 2026.08 Community writes.
 ///
 /// # Errors
 /// `Unsupported` with the name of what was found.
@@ -12,13 +12,18 @@ pub fn supported(store_id: &StoreId) -> Result<()> {
         let found = format!("{} ({why})", store_id.format_name());
         Err(Error::unsupported(0, "store format", found))
     };
-    match (store_id.engine.as_str(), store_id.format_family.as_str(), store_id.major) {
-        ("record", "aligned" | "standard", 1) => Ok(()),
-        ("record", "aligned" | "standard", _) => refuse("unknown version"),
-        ("record", "high_limit", _) => refuse("high_limit, Enterprise"),
-        ("record" | "multiversion", "multiversion", _) => refuse("multiversion"),
-        ("block", ..) => refuse("block format, Enterprise"),
-        (engine, ..) if engine.contains("shard") => refuse("sharded, Enterprise"),
+    match (store_id.engine.as_str(), store_id.format_family.as_str()) {
+        ("record", "aligned" | "standard") => match (store_id.major, store_id.minor) {
+            (1, 1) => Ok(()),
+            (..1, _) => refuse("older than Neo4j 5.0"),
+            _ => refuse("unknown version"),
+        },
+        ("record", "high_limit") => refuse("high_limit, Enterprise"),
+        (_, "multiversion") => refuse("multiversion"),
+        (engine, family) if engine.contains("shard") || family.contains("shard") => {
+            refuse("sharded, Enterprise")
+        }
+        ("block", _) | (_, "block") => refuse("block format, Enterprise"),
         _ => refuse("unknown"),
     }
 }

@@ -15,6 +15,8 @@
 use crate::{Error, Result, StoreId, TimestampMs};
 
 const VERSION: u8 = 1;
+/// Room for both names: the block without version, two i64, two lengths and two versions.
+const NAMES_BYTES_MAX: usize = StoreId::BLOCK_BYTES - 1 - 16 - 2 - 2;
 
 impl StoreId {
     /// Length of the block.
@@ -30,10 +32,11 @@ impl StoreId {
             && self.format_family == other.format_family
     }
 
-    /// Reads a block that begins at `offset_bytes` of its file.
+    /// Reads a block that begins at `offset_bytes` of its file; every error names that place.
     ///
     /// # Errors
-    /// `Unsupported` for another version of the block; `Corrupt` for names that do not fit.
+    /// `Unsupported` for another version of the block; `Corrupt` for names that do not fit or are
+    /// no names, and for bytes behind the last field.
     pub fn decode_block(block: &[u8; Self::BLOCK_BYTES], offset_bytes: u64) -> Result<Self> {
         let mut rest = block.as_slice();
         let [version] = take(&mut rest, offset_bytes)?;
@@ -55,12 +58,16 @@ impl StoreId {
     /// The block; names that do not fit are cut.
     #[must_use]
     pub fn encode_block(&self) -> [u8; Self::BLOCK_BYTES] {
-        let mut bytes = vec![VERSION];
+        let mut bytes = Vec::with_capacity(Self::BLOCK_BYTES);
+        bytes.push(VERSION);
         bytes.extend(self.creation_time.0.to_be_bytes());
         bytes.extend(self.random.to_be_bytes());
+        let mut room = NAMES_BYTES_MAX;
         for name in [&self.engine, &self.format_family] {
+            let name = name.as_bytes().get(..room).unwrap_or(name.as_bytes());
+            room = room.saturating_sub(name.len());
             bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-            bytes.extend(name.as_bytes());
+            bytes.extend(name);
         }
         bytes.extend(self.major.to_be_bytes());
         bytes.extend(self.minor.to_be_bytes());

@@ -12,7 +12,7 @@
 //! | 16 | i64 | root page's generation |
 //! | 24 | i64 | last page |
 //! | 32 | i64, i64, i32, i32 | free list: write page, read page, write position, read position |
-//! | 56 | u8 | clean |
+//! | 56 | u8 | 1 if clean |
 //!
 //! A state is valid if both copies are equal and not all zero. A checkpoint writes the page that
 //! does not hold the newest state. Source: `TreeState`, `TreeStatePair`, 5.26.
@@ -22,6 +22,7 @@ use crate::{Error, Result};
 /// Size of a page.
 pub const PAGE_BYTES: usize = 8192;
 const STATE_BYTES: usize = 57;
+const CLEAN: u8 = 1;
 
 /// One state of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,6 @@ fn decode_page(page: &[u8; PAGE_BYTES]) -> Option<State> {
         unstable_generation: u32_at(4)?,
         root_id: id_at(8)?,
         last_id: id_at(24)?,
-        clean: *copy.get(56)? != 0,
+        clean: *copy.get(56)? == CLEAN,
     })
 }

@@ -43,10 +43,12 @@ pub struct BatchReader<R> {
     input: Input<R>,
     boundary: u64,
     stopped_at_zero: bool,
-    failed: bool,
+    ended: bool,
 }
 
 const BUFFER_BYTES: usize = 256 << 10;
+/// COMMIT behind its version and type byte.
+const COMMIT_BODY_BYTES: u64 = 20;
 
 impl<R: Read> BatchReader<R> {
     /// Reads from a place where a batch begins; `offset_bytes` is that place in the file.
@@ -55,7 +57,7 @@ impl<R: Read> BatchReader<R> {
             input: Input::new(reader, offset_bytes, BUFFER_BYTES),
             boundary: offset_bytes,
             stopped_at_zero: false,
-            failed: false,
+            ended: false,
         }
     }
 
@@ -65,14 +67,13 @@ impl<R: Read> BatchReader<R> {
     /// # Errors
     /// `Incomplete` if the bytes end inside a batch; `Corrupt`, `Checksum`, `Unsupported`, `Io`.
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
-        if self.failed || self.stopped_at_zero {
+        if self.ended {
             return Ok(None);
         }
         let read = self.read_batch();
         match &read {
             Ok(Some(batch)) => self.boundary = batch.end,
-            Ok(None) => {}
-            Err(_) => self.failed = true,
+            Ok(None) | Err(_) => self.ended = true,
         }
         read
     }
@@ -128,14 +129,15 @@ impl<R: Read> BatchReader<R> {
             }
         }
         let (commit, checksum) = self.read_commit()?;
-        let id_at = self.input.offset().saturating_sub(20);
+        let id_at = self.input.offset().saturating_sub(COMMIT_BODY_BYTES);
+        let index_at = start.saturating_add(Start::append_index_at(version));
         Ok(Some(Batch {
             start,
             end: self.input.offset(),
             kernel_version: version,
             tx_id: TxId(positive(id_at, "transaction id", commit.tx_id)?),
             append_index: (version >= KernelVersion::APPEND_INDEX)
-                .then(|| positive(start, "append index", head.append_index).map(AppendIndex))
+                .then(|| positive(index_at, "append index", head.append_index).map(AppendIndex))
                 .transpose()?,
             checksum,
             previous_checksum: (version < KernelVersion::NO_PREVIOUS_CHECKSUM)

@@ -72,6 +72,8 @@ pub struct Enrichment {
     pub buffers: [Vec<u8>; 5],
 }
 
+/// The kernel version that wrote the first enrichments (5.8).
+const ENRICHMENT: KernelVersion = KernelVersion(7);
 /// The kernel version from which on an enrichment has user metadata.
 const USER_METADATA: KernelVersion = KernelVersion(11);
 const STRING_BYTES_MAX: u32 = 1 << 24;
@@ -143,10 +145,8 @@ impl Command {
         let id = 0;
         let early = version < KernelVersion::CREATE_AND_DELETE_COMMANDS;
         Ok(match type_code {
-            22..=27 if early => {
-                let found = format!("{type_code} with kernel version {version}");
-                return Err(Error::unsupported(at, "command", found));
-            }
+            22..=27 if early => return Err(too_early(at, type_code, version)),
+            30 if version < ENRICHMENT => return Err(too_early(at, type_code, version)),
             1 => Self::Node { id, change: Change::update() },
             22 => Self::Node { id, change: Change::Create(NodeRecord::default()) },
             23 => Self::Node { id, change: Change::Delete(NodeRecord::default()) },
@@ -192,8 +192,7 @@ impl Command {
             },
             20 => Self::GroupDegree { key: 0, delta: 0 },
             30 => Self::Enrichment(Box::default()),
-            28 => return Err(Error::unsupported(at, "command", "28 (multiversion index update)")),
-            other => return Err(Error::unsupported(at, "command", other)),
+            other => return Err(unknown_command(at, other)),
         })
     }
 
@@ -262,6 +261,22 @@ impl Command {
             Self::Enrichment(enrichment) => enrichment.visit(codec, version),
         }
     }
+}
+
+fn too_early(at: u64, type_code: u8, version: KernelVersion) -> Error {
+    let found = format!("{type_code} with kernel version {version}");
+    Error::unsupported(at, "command", found)
+}
+
+fn unknown_command(at: u64, type_code: u8) -> Error {
+    let name = match type_code {
+        // No version's command: most likely bytes that are not written yet.
+        0 => return Error::corrupt(at, "type of a command", "1 to 30", 0),
+        6 | 7 | 10..=15 | 21 => "legacy, before Neo4j 5",
+        28 => "multiversion index update",
+        _ => return Error::unsupported(at, "command", type_code),
+    };
+    Error::unsupported(at, "command", format!("{type_code} ({name})"))
 }
 
 fn visit_change<C: Codec, T: Layout>(

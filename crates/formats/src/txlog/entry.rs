@@ -110,6 +110,12 @@ pub struct Rollback {
 }
 
 impl Start {
+    /// Where the append index stands in the entry, from kernel version 17 on.
+    pub(super) fn append_index_at(version: KernelVersion) -> u64 {
+        // Behind version and type byte, two i64, and what was the previous checksum.
+        if version < KernelVersion::NO_PREVIOUS_CHECKSUM { 22 } else { 18 }
+    }
+
     pub(super) fn visit<C: Codec>(&mut self, codec: &mut C, version: KernelVersion) -> Result<()> {
         codec.i64(&mut self.time)?;
         codec.i64(&mut self.last_tx_id)?;
@@ -227,6 +233,8 @@ impl Entry {
 
 pub(super) fn unknown_entry(at: u64, type_code: u8) -> Error {
     let name = match type_code {
+        // No version's entry: most likely bytes that are not written yet.
+        0 => return Error::corrupt(at, "type of a log entry", "1 to 12", 0),
         7 | 8 => "checkpoint of Neo4j 4",
         9 => "checkpoint in a transaction log",
         13 => "empty transaction of enveloped logs",
@@ -254,25 +262,36 @@ pub(super) fn entry_head<R: Read>(input: &mut Input<R>) -> Result<Option<(Kernel
 /// are read by [`BatchReader`](super::BatchReader).
 pub struct EntryReader<R> {
     input: Input<R>,
+    ended: bool,
 }
 
 impl<R: Read> EntryReader<R> {
     /// Reads from a place where an entry begins; `offset_bytes` is that place in the file.
     pub fn new(reader: R, offset_bytes: u64) -> Self {
-        Self { input: Input::new(reader, offset_bytes, 64 << 10) }
+        Self { input: Input::new(reader, offset_bytes, 64 << 10), ended: false }
     }
 
-    /// The next entry; `None` at the end of the bytes or at a zero version byte.
+    /// The next entry; `None` at the end of the bytes or at a zero version byte. After `None` or
+    /// an error it stays there.
     ///
     /// # Errors
     /// `Incomplete`, `Corrupt`, `Unsupported`, `Io`.
     pub fn next_entry(&mut self) -> Result<Option<(KernelVersion, Entry)>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let read = self.read_entry();
+        self.ended = !matches!(read, Ok(Some(_)));
+        read
+    }
+
+    fn read_entry(&mut self) -> Result<Option<(KernelVersion, Entry)>> {
         let Some((version, type_code)) = entry_head(&mut self.input)? else { return Ok(None) };
         let mut decoder = Decoder { input: &mut self.input, keep: true };
         Ok(Some((version, Entry::decode(&mut decoder, type_code, version)?)))
     }
 
-    /// Offset in the file after the last entry.
+    /// Offset in the file after the last entry; after an error, after the last byte looked at.
     #[must_use]
     pub fn offset_bytes(&self) -> u64 {
         self.input.offset()

@@ -59,6 +59,7 @@ impl LogHeader {
             6 => return Err(unsupported("6 (Neo4j 2.3 to 4.1)")),
             7 => return Err(unsupported("7 (Neo4j 4.2 to 4.4)")),
             10 => return Err(unsupported("10 (enveloped)")),
+            11 => return Err(unsupported("11 (future)")),
             other => return Err(unsupported(&other.to_string())),
         };
         let Some(header) = bytes.first_chunk::<{ Self::SIZE }>() else {
@@ -97,7 +98,7 @@ impl LogHeader {
         }))
     }
 
-    /// The header's bytes.
+    /// The header's bytes; of the log version the low 56 bits.
     #[must_use]
     pub fn encode(&self) -> [u8; Self::SIZE] {
         let mut bytes = Vec::with_capacity(Self::SIZE);

@@ -31,48 +31,90 @@ pub struct SchemaMapEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SchemaValue {
     tag: u8,
-    scalar: Scalar,
+    /// Type of an array's elements.
     element_tag: u8,
-    elements: Vec<Scalar>,
-}
-
-/// A value without its tag; which bytes are there follows from `tag`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Scalar {
-    tag: u8,
+    /// A number, a string's text, or an array's numbers back to back.
     bytes: Vec<u8>,
+    /// The elements of an array of strings.
+    strings: Vec<Text>,
 }
 
+/// A string without its tag.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Text(Vec<u8>);
+
+const TRUE: u8 = 0;
+const FALSE: u8 = 1;
+const INT: u8 = 5;
+const LONG: u8 = 6;
 const STRING: u8 = 9;
 const ARRAY: u8 = 11;
 
 impl SchemaValue {
+    /// True or false.
+    #[must_use]
+    pub fn boolean(value: bool) -> Self {
+        Self { tag: if value { TRUE } else { FALSE }, ..Self::default() }
+    }
+
     /// A string.
     #[must_use]
     pub fn string(text: &str) -> Self {
-        let scalar = Scalar { tag: STRING, bytes: text.as_bytes().to_vec() };
-        Self { tag: STRING, scalar, ..Self::default() }
+        Self { tag: STRING, bytes: text.as_bytes().to_vec(), ..Self::default() }
     }
 
     /// A 64-bit integer.
     #[must_use]
     pub fn long(value: i64) -> Self {
-        let scalar = Scalar { tag: 6, bytes: value.to_le_bytes().to_vec() };
-        Self { tag: 6, scalar, ..Self::default() }
+        Self { tag: LONG, bytes: value.to_le_bytes().to_vec(), ..Self::default() }
     }
 
     /// An array of 32-bit integers.
     #[must_use]
     pub fn ints(values: &[i32]) -> Self {
-        let int = |value: &i32| Scalar { tag: 5, bytes: value.to_le_bytes().to_vec() };
-        let elements = values.iter().map(int).collect();
-        Self { tag: ARRAY, element_tag: 5, elements, ..Self::default() }
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self { tag: ARRAY, element_tag: INT, bytes, ..Self::default() }
+    }
+
+    /// An array of strings.
+    #[must_use]
+    pub fn strings(texts: &[&str]) -> Self {
+        let strings = texts.iter().map(|text| Text(text.as_bytes().to_vec())).collect();
+        Self { tag: ARRAY, element_tag: STRING, strings, ..Self::default() }
     }
 
     /// The text of a string value.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
-        (self.tag == STRING).then(|| std::str::from_utf8(&self.scalar.bytes).ok()).flatten()
+        (self.tag == STRING).then(|| std::str::from_utf8(&self.bytes).ok()).flatten()
+    }
+
+    fn visit_array<C: Codec>(&mut self, codec: &mut C) -> Result<()> {
+        let present = match element_bytes(self.element_tag) {
+            Some(size) => self.bytes.len().checked_div(usize::from(size)).unwrap_or(0),
+            None => self.strings.len(),
+        };
+        let max = u32::try_from(i32::MAX).unwrap_or(u32::MAX);
+        let count = codec.length("length of a schema array", present, max)?;
+        let at = codec.offset();
+        codec.u8(&mut self.element_tag)?;
+        match (self.element_tag, element_bytes(self.element_tag)) {
+            (_, Some(size)) => codec.blob(count.saturating_mul(size.into()), &mut self.bytes),
+            (STRING, _) => codec.items(count, &mut self.strings),
+            (other, _) => Err(Error::unsupported(at, "schema array of type", other)),
+        }
+    }
+}
+
+/// Size of an array's element of this type, if all are of one size. None has size 0: a count then
+/// could promise any number of elements.
+fn element_bytes(tag: u8) -> Option<u8> {
+    match tag {
+        2 | 3 => Some(1),
+        4 => Some(2),
+        5 | 7 | 10 => Some(4),
+        6 | 8 => Some(8),
+        _ => None,
     }
 }
 
@@ -91,46 +133,24 @@ impl Layout for SchemaMapEntry {
 
 impl Layout for SchemaValue {
     fn visit<C: Codec>(&mut self, codec: &mut C) -> Result<()> {
+        let at = codec.offset();
         codec.u8(&mut self.tag)?;
-        if self.tag != ARRAY {
-            self.scalar.tag = self.tag;
-            return self.scalar.visit(codec);
+        match (self.tag, element_bytes(self.tag)) {
+            (TRUE | FALSE, _) => Ok(()),
+            (3..=8 | 10, Some(size)) => codec.blob(size.into(), &mut self.bytes),
+            (STRING, _) => visit_text(codec, &mut self.bytes),
+            (ARRAY, _) => self.visit_array(codec),
+            (other, _) => Err(Error::unsupported(at, "schema value of type", other)),
         }
-        let max = u32::try_from(i32::MAX).unwrap_or(u32::MAX);
-        let count = codec.length("length of a schema array", self.elements.len(), max)?;
-        codec.u8(&mut self.element_tag)?;
-        // Elements have no tag of their own: each takes the array's.
-        let mut elements = std::mem::take(&mut self.elements);
-        elements.truncate(usize::try_from(count).unwrap_or(usize::MAX));
-        for index in 0..count {
-            let slot = usize::try_from(index).unwrap_or(usize::MAX);
-            if elements.len() <= slot {
-                elements.push(Scalar::default());
-            }
-            if let Some(element) = elements.get_mut(slot) {
-                element.tag = self.element_tag;
-                element.visit(codec)?;
-            }
-        }
-        self.elements = elements;
-        Ok(())
     }
 }
 
-impl Layout for Scalar {
+impl Layout for Text {
     fn visit<C: Codec>(&mut self, codec: &mut C) -> Result<()> {
-        let length = match self.tag {
-            0 | 1 => 0,
-            2 | 3 => 1,
-            4 => 2,
-            5 | 7 | 10 => 4,
-            6 | 8 => 8,
-            STRING => {
-                let what = "length of a schema string";
-                return codec.string(what, &mut self.bytes, STRING_BYTES_MAX);
-            }
-            tag => return Err(Error::unsupported(codec.offset(), "schema value type", tag)),
-        };
-        codec.blob(length, &mut self.bytes)
+        visit_text(codec, &mut self.0)
     }
+}
+
+fn visit_text<C: Codec>(codec: &mut C, text: &mut Vec<u8>) -> Result<()> {
+    codec.string("length of a schema string", text, STRING_BYTES_MAX)
 }
