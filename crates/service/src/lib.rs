@@ -6,6 +6,7 @@ mod auth;
 mod catalog;
 mod config;
 mod error;
+mod from_source;
 mod listen;
 mod metrics;
 mod pool;

@@ -1,0 +1,116 @@
+//! A client of one service.
+
+use std::sync::Arc;
+
+use reqwest::Method;
+use wire::api::{DatabaseList, ErrorCode, ErrorDetail, OpenSession, Session};
+
+use crate::copy::{Copy, CopyReport};
+use crate::error::{Error, Result};
+use crate::fetch::Conversation;
+use crate::http::{Failure, Http};
+use crate::options::{ClientOptions, MAX_PARALLEL};
+use crate::plan::{Seen, tidy};
+use crate::progress::Progress;
+use crate::rate::{MIN_BYTES_PER_S, Rate};
+use crate::sink::Sink;
+
+/// The most databases that a server may have.
+const MAX_DATABASES: usize = 10_000;
+
+/// A client of one service.
+#[derive(Clone, Debug)]
+pub struct Client {
+    options: ClientOptions,
+}
+
+impl Client {
+    /// A client with these options.
+    ///
+    /// # Errors
+    /// When the options make no sense, or when a file that they name cannot be used.
+    pub fn new(options: ClientOptions) -> Result<Self> {
+        if options.parallel == 0 || options.parallel > MAX_PARALLEL {
+            let what = format!("{} streams: 1 to {MAX_PARALLEL} are possible", options.parallel);
+            return Err(Error::Options(what));
+        }
+        if options.limit_rate_bytes_per_s.is_some_and(|rate| rate < MIN_BYTES_PER_S) {
+            return Err(Error::Options("the rate limit must be at least 64 KiB/s".to_owned()));
+        }
+        Http::new(&options)?;
+        Ok(Self { options })
+    }
+
+    /// The databases that the service shows.
+    ///
+    /// # Errors
+    /// When the service cannot be reached or does not answer properly.
+    pub async fn databases(&self) -> Result<DatabaseList> {
+        let http = Http::new(&self.options)?;
+        let request = http.request(Method::GET, "/v1/databases");
+        let answer = http.json(request, self.options.answer_timeout).await;
+        let mut list: DatabaseList = answer.map_err(first_contact)?;
+        if list.databases.len() > MAX_DATABASES {
+            return Err(Error::Protocol(format!("more than {MAX_DATABASES} databases")));
+        }
+        tidy(&mut list.service_version);
+        for database in &mut list.databases {
+            wire::names::check_database(&database.name)
+                .map_err(|e| Error::Protocol(e.to_string()))?;
+            database.detail.iter_mut().chain(&mut database.store_id).for_each(tidy);
+        }
+        Ok(list)
+    }
+
+    /// Opens a session: from now on the service holds what the copy needs.
+    ///
+    /// # Errors
+    /// When the service cannot be reached or when it does not copy that database.
+    pub async fn open(&self, database: &str) -> Result<Copy> {
+        wire::names::check_database(database).map_err(|e| Error::Options(e.to_string()))?;
+        let http = Http::new(&self.options)?;
+        let body = OpenSession { database: database.to_owned() };
+        let request = http.request(Method::POST, "/v1/sessions").json(&body);
+        let answer = http.json(request, self.options.answer_timeout).await;
+        let mut session: Session = answer.map_err(first_contact)?;
+        let mut seen = Seen::default();
+        seen.session(&mut session, database)?;
+        let rate = self.options.limit_rate_bytes_per_s;
+        let conversation = Conversation {
+            http,
+            session_id: session.session_id.clone(),
+            block_bytes: session.block_bytes,
+            rate: rate.map(Rate::new),
+            retry_for: self.options.retry_for,
+            answer_timeout: self.options.answer_timeout,
+        };
+        // Each stream must get on, else the service takes it for dead.
+        let streams = rate.map_or(MAX_PARALLEL as u64, |rate| rate / MIN_BYTES_PER_S).max(1);
+        let parallel = self.options.parallel.min(usize::try_from(streams).unwrap_or(MAX_PARALLEL));
+        Ok(Copy::new(session, seen, conversation, parallel))
+    }
+
+    /// Makes a full copy of a database.
+    ///
+    /// # Errors
+    /// When the copy cannot be completed.
+    pub async fn full(
+        &self,
+        database: &str,
+        sink: Arc<dyn Sink>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<CopyReport> {
+        self.open(database).await?.run(sink, progress).await
+    }
+}
+
+/// At first contact a connection that breaks means that something else answers, or nothing.
+fn first_contact(failure: Failure) -> Error {
+    match Error::from(failure) {
+        Error::ConnectionLost { address, cause } => Error::NotOurService { address, what: cause },
+        Error::Remote(ErrorDetail { code: ErrorCode::Unknown, message, .. }) => {
+            Error::Protocol(message)
+        }
+        error => error,
+    }
+}

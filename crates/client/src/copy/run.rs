@@ -1,0 +1,289 @@
+//! The order of a copy: derived files, record stores, finish, logs, checkpoint file.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use reqwest::Method;
+use wire::api::{Checked, ErrorCode, FileInfo, FileKind, Finished, LeftOut, Session};
+
+use super::CopyReport;
+use crate::error::{Error, Result};
+use crate::fetch::Conversation;
+use crate::plan::{Seen, ranges};
+use crate::progress::{Phase, Progress};
+use crate::receive::{End, Tally};
+use crate::sink::{Sink, SinkError};
+
+/// How often a tree that does not hold still is fetched.
+const TREE_TRIES: u32 = 3;
+
+/// What a copy's parts share.
+pub(super) struct Run {
+    pub(super) conversation: Arc<Conversation>,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) progress: Arc<dyn Progress>,
+    pub(super) parallel: usize,
+}
+
+/// What has been brought.
+pub(super) struct Brought {
+    finished: Finished,
+    kept: Kept,
+    duration: Duration,
+}
+
+/// Files that are in the copy, and those that are not.
+#[derive(Default)]
+struct Kept {
+    files: u64,
+    bytes: u64,
+    left_out: Vec<LeftOut>,
+}
+
+impl Brought {
+    pub(super) fn report(self, session: Session) -> CopyReport {
+        let mut left_out = session.left_out.clone();
+        left_out.extend(self.kept.left_out);
+        CopyReport {
+            session,
+            finished: self.finished,
+            bytes_transferred: self.kept.bytes,
+            files: self.kept.files,
+            left_out,
+            duration: self.duration,
+        }
+    }
+}
+
+/// How a derived file's copy ended.
+enum Derived {
+    Whole { id: u32, size_bytes: u64 },
+    LeftOut(LeftOut),
+}
+
+impl Run {
+    pub(super) async fn all(&self, session: &Session, seen: &mut Seen) -> Result<Brought> {
+        let begun = Instant::now();
+        let (derived, records): (Vec<_>, Vec<_>) =
+            session.files.iter().cloned().partition(|file| file.kind.is_derived());
+        let total: u64 = session.files.iter().map(|file| file.size_bytes).sum();
+        self.progress.phase(Phase::Store, total);
+        let mut whole = Vec::new();
+        let mut kept = Kept::default();
+        for derived in self.derived(derived).await? {
+            match derived {
+                Derived::Whole { id, size_bytes } => whole.push((id, size_bytes)),
+                Derived::LeftOut(left_out) => kept.left_out.push(left_out),
+            }
+        }
+        self.files(records, false, &mut kept).await?;
+
+        let mut finished: Finished = self.conversation.ask(Method::POST, "/finish").await?;
+        seen.finished(&mut finished)?;
+        self.forget_stale(session, &finished, &mut whole, &mut kept).await?;
+        for (_, size_bytes) in whole {
+            kept.files += 1;
+            kept.bytes += size_bytes;
+        }
+        let logs_bytes: u64 = finished.files.iter().map(|file| file.size_bytes).sum();
+        self.progress.phase(Phase::Logs, kept.bytes.saturating_add(logs_bytes));
+        let (checkpoint, logs): (Vec<_>, Vec<_>) =
+            finished.files.iter().cloned().partition(|file| file.kind == FileKind::Checkpoint);
+        self.files(logs, true, &mut kept).await?;
+        self.files(checkpoint, true, &mut kept).await?;
+        Ok(Brought { finished, kept, duration: begun.elapsed() })
+    }
+
+    async fn derived(&self, files: Vec<FileInfo>) -> Result<Vec<Derived>> {
+        stream::iter(files)
+            .map(|file| self.one_derived(file))
+            .buffer_unordered(self.parallel)
+            .try_collect()
+            .await
+    }
+
+    async fn one_derived(&self, mut file: FileInfo) -> Result<Derived> {
+        let id = file.id;
+        for _ in 0..TREE_TRIES {
+            self.create(file.clone()).await?;
+            let size_bytes = file.size_bytes;
+            let range = 0..size_bytes;
+            let fetched = self.conversation.fetch(&file, range, &self.sink, &self.tally).await;
+            let end = match fetched {
+                Err(Error::Remote(detail))
+                    if file.kind == FileKind::Tree && of_source(detail.code) =>
+                {
+                    self.discard(id).await?;
+                    return Ok(Derived::LeftOut(LeftOut {
+                        path: file.path,
+                        reason: detail.message,
+                    }));
+                }
+                fetched => fetched?.offset_bytes,
+            };
+            if file.kind == FileKind::Lucene {
+                if end != size_bytes {
+                    return Err(became_shorter(&file, end));
+                }
+                self.complete(id, end).await?;
+                return Ok(Derived::Whole { id, size_bytes: end });
+            }
+            let checked: Checked =
+                self.conversation.ask(Method::POST, &format!("/files/{id}/check")).await?;
+            if checked.whole && end == size_bytes {
+                self.complete(id, end).await?;
+                return Ok(Derived::Whole { id, size_bytes: end });
+            }
+            tracing::info!(file = file.path, "changed while it was copied");
+            self.discard(id).await?;
+            self.tally.take_back(end);
+            if checked.size_bytes > i64::MAX as u64 {
+                return Err(Error::Protocol(format!("a tree of {} bytes", checked.size_bytes)));
+            }
+            file.size_bytes = checked.size_bytes;
+        }
+        let reason = format!("it changed during each of {TREE_TRIES} copies");
+        Ok(Derived::LeftOut(LeftOut { path: file.path, reason }))
+    }
+
+    async fn forget_stale(
+        &self,
+        session: &Session,
+        finished: &Finished,
+        whole: &mut Vec<(u32, u64)>,
+        kept: &mut Kept,
+    ) -> Result<()> {
+        for stale in &finished.stale {
+            let file = session.files.iter().find(|file| file.id == stale.id);
+            let Some(file) = file.filter(|file| file.kind.is_derived()) else {
+                let what = format!("file {} cannot be stale: it is no derived file", stale.id);
+                return Err(Error::Protocol(what));
+            };
+            let Some(at) = whole.iter().position(|(id, _)| *id == stale.id) else { continue };
+            let (_, size_bytes) = whole.swap_remove(at);
+            self.discard(stale.id).await?;
+            self.tally.take_back(size_bytes);
+            let (path, reason) = (file.path.clone(), stale.reason.clone());
+            kept.left_out.push(LeftOut { path, reason });
+        }
+        Ok(())
+    }
+
+    /// Fetches files in ranges, several at once.
+    async fn files(
+        &self,
+        files: Vec<FileInfo>,
+        must_be_whole: bool,
+        kept: &mut Kept,
+    ) -> Result<()> {
+        let mut jobs = Vec::new();
+        for file in files {
+            self.create(file.clone()).await?;
+            let ranges = ranges(file.size_bytes, self.conversation.block_bytes);
+            let parts = Arc::new(Parts { open: Mutex::new((ranges.len(), Vec::new())), file });
+            jobs.extend(ranges.into_iter().map(|range| (Arc::clone(&parts), range)));
+        }
+        let mut done = stream::iter(jobs)
+            .map(|(parts, range)| self.range(parts, range, must_be_whole))
+            .buffer_unordered(self.parallel);
+        while let Some(size_bytes) = done.try_next().await? {
+            if let Some(size_bytes) = size_bytes {
+                kept.files += 1;
+                kept.bytes += size_bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches a range; the last range of a file completes it and gives the file's size.
+    async fn range(
+        &self,
+        parts: Arc<Parts>,
+        range: Range<u64>,
+        must_be_whole: bool,
+    ) -> Result<Option<u64>> {
+        let file = &parts.file;
+        let end = self.conversation.fetch(file, range.clone(), &self.sink, &self.tally).await?;
+        if must_be_whole && end.offset_bytes != range.end {
+            return Err(became_shorter(file, end.offset_bytes));
+        }
+        let Some(ends) = parts.ended(range, end) else { return Ok(None) };
+        let size_bytes = match joined(&ends) {
+            Some(size_bytes) => size_bytes,
+            None => self.again(file, &ends).await?,
+        };
+        self.complete(file.id, size_bytes).await?;
+        Ok(Some(size_bytes))
+    }
+
+    /// The file shrank while its ranges were fetched, so that they do not join: once more, in one.
+    async fn again(&self, file: &FileInfo, ends: &[(Range<u64>, u64)]) -> Result<u64> {
+        tracing::info!(file = file.path, "became shorter while it was copied");
+        self.discard(file.id).await?;
+        self.tally.take_back(ends.iter().map(|(range, end)| end - range.start).sum());
+        self.create(file.clone()).await?;
+        let range = 0..file.size_bytes;
+        Ok(self.conversation.fetch(file, range, &self.sink, &self.tally).await?.offset_bytes)
+    }
+
+    async fn create(&self, file: FileInfo) -> Result<()> {
+        self.sink(move |sink| sink.create(&file)).await
+    }
+
+    async fn discard(&self, id: u32) -> Result<()> {
+        self.sink(move |sink| sink.discard(id)).await
+    }
+
+    async fn complete(&self, id: u32, size_bytes: u64) -> Result<()> {
+        self.sink(move |sink| sink.complete(id, size_bytes)).await
+    }
+
+    async fn sink(
+        &self,
+        call: impl FnOnce(&dyn Sink) -> std::result::Result<(), SinkError> + Send + 'static,
+    ) -> Result<()> {
+        let sink = Arc::clone(&self.sink);
+        let called = tokio::task::spawn_blocking(move || call(&*sink)).await;
+        called.map_err(|_| Error::Cancelled)?.map_err(Error::Sink)
+    }
+}
+
+/// A file whose ranges are being fetched: how many are, and where the others ended.
+struct Parts {
+    file: FileInfo,
+    open: Mutex<(usize, Vec<(Range<u64>, u64)>)>,
+}
+
+impl Parts {
+    /// Notes where a range ended; all ends, if it was the last one.
+    fn ended(&self, range: Range<u64>, end: End) -> Option<Vec<(Range<u64>, u64)>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.0 -= 1;
+        open.1.push((range, end.offset_bytes));
+        (open.0 == 0).then(|| std::mem::take(&mut open.1))
+    }
+}
+
+/// The size of a file whose ranges ended there, if no bytes lie behind a gap.
+fn joined(ends: &[(Range<u64>, u64)]) -> Option<u64> {
+    let size = ends.iter().filter(|(range, end)| *end < range.end).map(|(_, end)| *end).min();
+    let whole = ends.iter().map(|(range, _)| range.end).max().unwrap_or(0);
+    let size = size.unwrap_or(whole);
+    let behind = ends.iter().any(|(range, end)| *end > size && *end > range.start);
+    (!behind).then_some(size)
+}
+
+fn became_shorter(file: &FileInfo, end: u64) -> Error {
+    let size = file.size_bytes;
+    Error::Protocol(format!("{} ended at {end}, although it has {size} bytes", file.path))
+}
+
+fn of_source(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::SourceUnusable | ErrorCode::SourceUnreadable | ErrorCode::SourceCorrupt
+    )
+}

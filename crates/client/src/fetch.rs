@@ -1,0 +1,207 @@
+//! Fetches a range of a file: again from the last complete block when the connection breaks or a
+//! block arrives damaged.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{Method, RequestBuilder};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use wire::api::{ErrorCode, ErrorDetail, FileInfo};
+
+use crate::error::{Error, Result};
+use crate::http::{Failure, Http};
+use crate::plan::tidy;
+use crate::rate::Rate;
+use crate::receive::{End, Fault, Received, Receiver, Tally};
+use crate::sink::Sink;
+
+/// How often a damaged block is fetched.
+const CORRUPT_TRIES: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Pieces of a stream between the network and the thread that hashes and writes.
+const CHANNEL_DEPTH: usize = 2;
+
+/// What a session's requests share.
+pub(crate) struct Conversation {
+    pub(crate) http: Http,
+    pub(crate) session_id: String,
+    pub(crate) block_bytes: u64,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) retry_for: Duration,
+    pub(crate) answer_timeout: Duration,
+}
+
+/// Tries again for a while, more and more slowly.
+struct Patience {
+    for_at_most: Duration,
+    until: Option<Instant>,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new(for_at_most: Duration) -> Self {
+        Self { for_at_most, until: None, pause: FIRST_PAUSE }
+    }
+
+    /// Something worked: the time begins anew with the next failure.
+    fn reset(&mut self) {
+        self.until = None;
+        self.pause = FIRST_PAUSE;
+    }
+
+    /// Pauses, unless the time is over: then the error is final.
+    async fn pause(&mut self, error: Error) -> Result<()> {
+        let now = Instant::now();
+        let until = *self.until.get_or_insert(now + self.for_at_most);
+        if now + self.pause > until {
+            return Err(error);
+        }
+        tracing::warn!(%error, "trying again");
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}
+
+impl Conversation {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, &format!("/v1/sessions/{}{path}", self.session_id))
+    }
+
+    /// Asks something that may be asked again, until there is an answer.
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T> {
+        let mut patience = Patience::new(self.retry_for);
+        loop {
+            let request = self.request(method.clone(), path);
+            match self.http.json(request, self.answer_timeout).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Lasting(error)) => return Err(lasting(error)),
+                Err(Failure::Passing(error)) => patience.pause(error).await?,
+            }
+        }
+    }
+
+    /// Fetches a range, which begins at a block.
+    pub(crate) async fn fetch(
+        &self,
+        file: &FileInfo,
+        range: Range<u64>,
+        sink: &Arc<dyn Sink>,
+        tally: &Arc<Tally>,
+    ) -> Result<End> {
+        let mut patience = Patience::new(self.retry_for);
+        let mut at = range.start;
+        let mut damaged = (u64::MAX, 0);
+        loop {
+            let receiver = Receiver {
+                sink: Arc::clone(sink),
+                tally: Arc::clone(tally),
+                file: file.clone(),
+                block_bytes: self.block_bytes,
+                range: at..range.end,
+            };
+            let attempt = self.attempt(receiver).await;
+            let (received, failure) = attempt?;
+            if received.complete_to > at {
+                patience.reset();
+            }
+            let fault = match received.outcome {
+                Ok(end) => return Ok(end),
+                // Only END is missing.
+                Err(Fault::Incomplete(_))
+                    if received.complete_to == range.end && at < range.end =>
+                {
+                    return Ok(End { offset_bytes: range.end });
+                }
+                Err(fault) => fault,
+            };
+            // After the short block at a file's end the service wants its start again.
+            at = received.complete_to - received.complete_to % self.block_bytes;
+            tally.take_back(received.complete_to - at);
+            match judge(fault, failure) {
+                Verdict::Final(error) => return Err(error),
+                Verdict::Passing(error) => patience.pause(error).await?,
+                Verdict::Damaged(what) => {
+                    damaged = if damaged.0 == at { (at, damaged.1 + 1) } else { (at, 1) };
+                    if damaged.1 >= CORRUPT_TRIES {
+                        let file = file.path.clone();
+                        return Err(Error::CorruptData { file, offset_bytes: at, what });
+                    }
+                    tracing::warn!(file = file.path, offset = at, what, "fetching a block again");
+                }
+            }
+        }
+    }
+
+    /// One request for a range. The failure is what the network did, if it did something.
+    async fn attempt(&self, receiver: Receiver) -> Result<(Received, Option<Failure>)> {
+        let Range { start, end } = receiver.range;
+        let path = format!("/files/{}?offset={start}&length={}", receiver.file.id, end - start);
+        let mut response = match self.http.frames(self.request(Method::GET, &path)).await {
+            Ok(response) => response,
+            Err(failure) => {
+                let fault = Fault::Protocol("no answer".to_owned());
+                return Ok((Received { complete_to: start, outcome: Err(fault) }, Some(failure)));
+            }
+        };
+        let (sender, pieces) = mpsc::channel::<Bytes>(CHANNEL_DEPTH);
+        let worker = tokio::task::spawn_blocking(move || receiver.run(pieces));
+        let failure = loop {
+            let piece = match self.http.chunk(&mut response).await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break None,
+                Err(failure) => break Some(failure),
+            };
+            if let Some(rate) = &self.rate {
+                rate.take(piece.len()).await;
+            }
+            if sender.send(piece).await.is_err() {
+                break None;
+            }
+        };
+        drop(sender);
+        let received = worker.await.map_err(|_| Error::Cancelled)?;
+        Ok((received, failure))
+    }
+}
+
+enum Verdict {
+    Final(Error),
+    Passing(Error),
+    Damaged(String),
+}
+
+/// What a fault of the stream means, knowing what the network did.
+fn judge(fault: Fault, failure: Option<Failure>) -> Verdict {
+    match (fault, failure) {
+        (Fault::Sink(error), _) => Verdict::Final(Error::Sink(error)),
+        (Fault::Corrupt(what), _) => Verdict::Damaged(what),
+        (Fault::Remote(mut detail), _) => {
+            tidy(&mut detail.message);
+            detail.hint.iter_mut().for_each(tidy);
+            match detail.code {
+                ErrorCode::Busy => Verdict::Passing(Error::Remote(detail)),
+                _ => Verdict::Final(lasting(Error::Remote(detail))),
+            }
+        }
+        (_, Some(Failure::Passing(error))) => Verdict::Passing(error),
+        (_, Some(Failure::Lasting(error))) => Verdict::Final(lasting(error)),
+        (Fault::Incomplete(error), None) => Verdict::Passing(Error::Protocol(error.to_string())),
+        (Fault::Protocol(what), None) => Verdict::Final(Error::Protocol(what)),
+    }
+}
+
+/// Within a session `not found` means that the session is gone.
+fn lasting(error: Error) -> Error {
+    match error {
+        Error::Remote(ErrorDetail { code: ErrorCode::NotFound, message, .. }) => {
+            Error::SessionLost(message)
+        }
+        error => error,
+    }
+}

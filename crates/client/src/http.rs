@@ -1,0 +1,265 @@
+//! Requests and answers.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::de::DeserializeOwned;
+use wire::api::{
+    API_HEADER, API_VERSION, ErrorBody, ErrorCode, FRAMES_MEDIA_TYPE, MAX_ANSWER_BYTES,
+};
+
+use crate::error::{Error, Result};
+use crate::options::{ClientOptions, TlsOptions};
+use crate::plan::tidy;
+
+/// Why a request failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The connection broke, or the service is busy: the same request may do later.
+    Passing(Error),
+    /// It will not do later either.
+    Lasting(Error),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Passing(error) | Failure::Lasting(error) => error,
+        }
+    }
+}
+
+/// Speaks HTTP to one service.
+pub(crate) struct Http {
+    client: reqwest::Client,
+    base: String,
+    address: String,
+    token: Option<String>,
+    idle_timeout: Duration,
+}
+
+impl Http {
+    pub(crate) fn new(options: &ClientOptions) -> Result<Self> {
+        let tls = tls_config(options.tls.as_ref())?;
+        let client = reqwest::Client::builder()
+            .use_preconfigured_tls(tls)
+            .connect_timeout(options.connect_timeout)
+            .pool_max_idle_per_host(options.parallel.saturating_add(2))
+            // Shorter than the service keeps a connection that is idle.
+            .pool_idle_timeout(Duration::from_secs(5))
+            .tcp_nodelay(true)
+            .tcp_keepalive(Duration::from_secs(15))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .http1_only()
+            .build()
+            .map_err(|e| Error::Options(innermost(&e)))?;
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
+        let address = options.address();
+        let base = format!("{scheme}://{address}");
+        let url = reqwest::Url::parse(&base)
+            .map_err(|e| Error::Options(format!("host {:?}: {e}", options.host)))?;
+        if url.path() != "/" || !url.username().is_empty() || url.query().is_some() {
+            return Err(Error::Options(format!("host {:?} is not a host's name", options.host)));
+        }
+        let idle_timeout = options.idle_timeout;
+        Ok(Self { client, base, address, token: options.token.clone(), idle_timeout })
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Sends a request and reads the JSON that answers it.
+    pub(crate) async fn json<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        timeout: Duration,
+    ) -> Result<T, Failure> {
+        let mut response = self.send(request, timeout).await?;
+        let body = self.body(&mut response, MAX_ANSWER_BYTES).await?;
+        serde_json::from_slice(&body).map_err(|e| {
+            Failure::Lasting(Error::Protocol(format!("an answer cannot be understood: {e}")))
+        })
+    }
+
+    /// Sends a request that is answered by frames.
+    pub(crate) async fn frames(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = self.send(request, self.idle_timeout).await?;
+        let media_type = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        if media_type != Some(FRAMES_MEDIA_TYPE) {
+            let what = format!("frames expected, got media type {:?}", media_type.unwrap_or(""));
+            return Err(Failure::Lasting(Error::Protocol(what)));
+        }
+        Ok(response)
+    }
+
+    /// The next bytes of an answer's body.
+    pub(crate) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, Failure> {
+        match tokio::time::timeout(self.idle_timeout, response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(self.lost(&error)),
+            Err(_) => Err(self.silent(self.idle_timeout)),
+        }
+    }
+
+    /// Sends a request; the answer is a success.
+    pub(crate) async fn send(
+        &self,
+        request: RequestBuilder,
+        timeout: Duration,
+    ) -> Result<Response, Failure> {
+        let mut response = match tokio::time::timeout(timeout, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(self.lost(&error)),
+            Err(_) => return Err(self.silent(timeout)),
+        };
+        let version = response.headers().get(API_HEADER).and_then(|value| value.to_str().ok());
+        match version {
+            Some(API_VERSION) => {}
+            Some(version) => {
+                let mut version = version.to_owned();
+                tidy(&mut version);
+                let what = format!("the service speaks version {version}, this is {API_VERSION}");
+                return Err(Failure::Lasting(Error::Protocol(what)));
+            }
+            None => {
+                let what = format!("it answers like another web server ({})", response.status());
+                return Err(self.not_ours(what));
+            }
+        }
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refusal(&mut response).await?)
+    }
+
+    /// What the service says in an answer that is not a success.
+    async fn refusal(&self, response: &mut Response) -> Result<Failure, Failure> {
+        let status = response.status();
+        let retry = response.headers().contains_key(RETRY_AFTER);
+        let body = self.body(response, wire::frame::MAX_ERROR_BYTES).await?;
+        let Ok(ErrorBody { error: mut detail }) = serde_json::from_slice(&body) else {
+            let what = format!("answer {status} without an error that can be understood");
+            return Ok(Failure::Lasting(Error::Protocol(what)));
+        };
+        tidy(&mut detail.message);
+        detail.hint.iter_mut().for_each(tidy);
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let address = self.address.clone();
+            return Ok(Failure::Lasting(Error::Unauthorized { address, detail }));
+        }
+        if detail.code == ErrorCode::Busy && retry {
+            return Ok(Failure::Passing(Error::Remote(detail)));
+        }
+        Ok(Failure::Lasting(Error::Remote(detail)))
+    }
+
+    async fn body(&self, response: &mut Response, max_bytes: usize) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk(response).await? {
+            if body.len().saturating_add(chunk.len()) > max_bytes {
+                let what = format!("an answer is longer than {max_bytes} bytes");
+                return Err(Failure::Lasting(Error::Protocol(what)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn silent(&self, timeout: Duration) -> Failure {
+        let cause = format!("no byte came for {} s", timeout.as_secs_f32());
+        Failure::Passing(Error::ConnectionLost { address: self.address.clone(), cause })
+    }
+
+    fn not_ours(&self, what: String) -> Failure {
+        Failure::Lasting(Error::NotOurService { address: self.address.clone(), what })
+    }
+
+    fn lost(&self, error: &reqwest::Error) -> Failure {
+        let address = self.address.clone();
+        let cause = innermost(error);
+        let mut layer: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(current) = layer {
+            if is_tls(current) {
+                return Failure::Lasting(Error::Tls { address, cause });
+            }
+            let parse = current.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+            if parse {
+                return self.not_ours(format!("its answer is not HTTP ({cause})"));
+            }
+            layer = current.source();
+        }
+        if error.is_builder() {
+            return Failure::Lasting(Error::Options(cause));
+        }
+        if error.is_connect() {
+            return Failure::Passing(Error::Connect { address, cause });
+        }
+        Failure::Passing(Error::ConnectionLost { address, cause })
+    }
+}
+
+/// rustls' errors travel inside errors of I/O, which do not show them as their source.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error.to_string();
+    let mut layer = error.source();
+    while let Some(current) = layer {
+        innermost = current.to_string();
+        layer = current.source();
+    }
+    tidy(&mut innermost);
+    innermost
+}
+
+fn tls_config(options: Option<&TlsOptions>) -> Result<rustls::ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| Error::Options(e.to_string()))?;
+    let mut roots = rustls::RootCertStore::empty();
+    let Some(options) = options else {
+        return Ok(builder.with_root_certificates(roots).with_no_client_auth());
+    };
+    for certificate in certificates(&options.ca)? {
+        roots.add(certificate).map_err(|e| unusable(&options.ca, &e))?;
+    }
+    let builder = builder.with_root_certificates(roots);
+    match &options.client {
+        None => Ok(builder.with_no_client_auth()),
+        Some((cert, key)) => {
+            let chain = certificates(cert)?;
+            let key_der = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(key, &e))?;
+            builder.with_client_auth_cert(chain, key_der).map_err(|e| unusable(cert, &e))
+        }
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|e| unusable(path, &e))?;
+    if certificates.is_empty() {
+        return Err(Error::Options(format!("{}: no certificate in it", path.display())));
+    }
+    Ok(certificates)
+}
+
+fn unusable(path: &Path, error: &dyn std::error::Error) -> Error {
+    Error::Options(format!("{}: {error}", path.display()))
+}

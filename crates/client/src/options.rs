@@ -1,0 +1,69 @@
+//! How to reach a service.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The most streams that a copy may use.
+pub const MAX_PARALLEL: usize = 16;
+
+/// How to reach a service, and how hard to pull.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Name or address of the host.
+    pub host: String,
+    /// The service's port.
+    pub port: u16,
+    /// TLS, if the service speaks it.
+    pub tls: Option<TlsOptions>,
+    /// The secret of a token, if the service wants one.
+    pub token: Option<String>,
+    /// How long a connection may take to be established.
+    pub connect_timeout: Duration,
+    /// How long the service may send nothing.
+    pub idle_timeout: Duration,
+    /// How long the service may take to begin or to finish a copy.
+    pub answer_timeout: Duration,
+    /// How long to try again when the connection breaks and no block arrives.
+    pub retry_for: Duration,
+    /// Streams at once, 1 to [`MAX_PARALLEL`].
+    pub parallel: usize,
+    /// Bytes per second over all streams; at least 64 KiB.
+    pub limit_rate_bytes_per_s: Option<u64>,
+}
+
+/// Files for TLS, all PEM.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    /// The authorities that may have signed the service's certificate.
+    pub ca: PathBuf,
+    /// The client's certificate chain and private key, if the service asks for them.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+impl ClientOptions {
+    /// Plain HTTP to that host and port.
+    #[must_use]
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            tls: None,
+            token: None,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(1800),
+            retry_for: Duration::from_secs(30),
+            parallel: 4,
+            limit_rate_bytes_per_s: None,
+        }
+    }
+
+    /// The address as a person would write it.
+    pub(crate) fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}

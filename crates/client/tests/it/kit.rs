@@ -1,0 +1,139 @@
+//! A running service, and a sink that keeps everything in memory.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use client::{Client, ClientOptions, Phase, Progress, Sink, SinkError};
+use service::ServiceConfig;
+use tokio::sync::oneshot;
+use wire::api::FileInfo;
+
+use crate::synthetic::{Knobs, Synthetic, byte_at};
+
+/// A service that stops when it is dropped.
+pub struct Running {
+    pub address: SocketAddr,
+    pub stop: Option<oneshot::Sender<()>>,
+    pub task: tokio::task::JoinHandle<Result<(), service::Error>>,
+}
+
+pub async fn serve(knobs: &Arc<Knobs>, change: impl FnOnce(&mut ServiceConfig)) -> Running {
+    let mut config = ServiceConfig::new(Arc::new(Synthetic(Arc::clone(knobs))));
+    config.listen.set_port(0);
+    change(&mut config);
+    let (listening, address) = oneshot::channel();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(async move {
+        let on_listening = |address| listening.send(address).unwrap();
+        service::serve(config, on_listening, async move {
+            let _ = stopped.await;
+        })
+        .await
+    });
+    Running { address: address.await.unwrap(), stop: Some(stop), task }
+}
+
+pub fn options(address: SocketAddr) -> ClientOptions {
+    ClientOptions::new(address.ip().to_string(), address.port())
+}
+
+pub fn client(address: SocketAddr) -> Client {
+    Client::new(options(address)).unwrap()
+}
+
+/// Keeps files in memory and notes what a real sink would rely on.
+#[derive(Default)]
+pub struct Memory {
+    pub files: Mutex<BTreeMap<u32, Kept>>,
+    pub fail_write: Mutex<Option<SinkError>>,
+    pub write_delay_ms: u64,
+}
+
+#[derive(Default, Clone, Debug)]
+pub struct Kept {
+    pub path: String,
+    pub bytes: Vec<u8>,
+    pub blocks: BTreeMap<u64, [u8; 32]>,
+    pub complete: bool,
+}
+
+impl Sink for Memory {
+    fn create(&self, file: &FileInfo) -> Result<(), SinkError> {
+        let kept = Kept { path: file.path.clone(), ..Kept::default() };
+        let before = self.files.lock().unwrap().insert(file.id, kept);
+        assert!(before.is_none(), "{} is created twice", file.path);
+        Ok(())
+    }
+
+    fn write_at(&self, file: u32, offset_bytes: u64, bytes: &[u8]) -> Result<(), SinkError> {
+        if let Some(error) = self.fail_write.lock().unwrap().take() {
+            return Err(error);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(self.write_delay_ms));
+        let mut files = self.files.lock().unwrap();
+        let kept = files.get_mut(&file).expect("created");
+        assert!(!kept.complete);
+        let start = usize::try_from(offset_bytes).unwrap();
+        let end = start + bytes.len();
+        if kept.bytes.len() < end {
+            kept.bytes.resize(end, 0);
+        }
+        kept.bytes[start..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn block(&self, file: u32, offset_bytes: u64, hash: [u8; 32]) -> Result<(), SinkError> {
+        self.files.lock().unwrap().get_mut(&file).unwrap().blocks.insert(offset_bytes, hash);
+        Ok(())
+    }
+
+    fn complete(&self, file: u32, size_bytes: u64) -> Result<(), SinkError> {
+        let mut files = self.files.lock().unwrap();
+        let kept = files.get_mut(&file).unwrap();
+        assert!(!kept.complete);
+        assert_eq!(kept.bytes.len() as u64, size_bytes, "{}", kept.path);
+        assert_eq!(kept.blocks.len() as u64, size_bytes.div_ceil(1 << 20), "{}", kept.path);
+        for (at, hash) in &kept.blocks {
+            let start = usize::try_from(*at).unwrap();
+            let end = kept.bytes.len().min(start + (1 << 20));
+            assert_eq!(blake3::hash(&kept.bytes[start..end]).as_bytes(), hash);
+        }
+        kept.complete = true;
+        Ok(())
+    }
+
+    fn discard(&self, file: u32) -> Result<(), SinkError> {
+        self.files.lock().unwrap().remove(&file).expect("created");
+        Ok(())
+    }
+}
+
+impl Memory {
+    /// Whether all files are complete and have the synthetic bytes; their paths.
+    pub fn verified(&self) -> Vec<String> {
+        let files = self.files.lock().unwrap();
+        for (id, kept) in &*files {
+            assert!(kept.complete, "{} is complete", kept.path);
+            let right = (0..).zip(&kept.bytes).all(|(at, byte)| *byte == byte_at(*id, at));
+            assert!(right, "{} has its bytes", kept.path);
+        }
+        files.values().map(|kept| kept.path.clone()).collect()
+    }
+}
+
+/// Notes the last figures.
+#[derive(Default)]
+pub struct Watch {
+    pub phases: Mutex<Vec<(Phase, u64)>>,
+    pub done: Mutex<u64>,
+}
+
+impl Progress for Watch {
+    fn phase(&self, phase: Phase, total_bytes: u64) {
+        self.phases.lock().unwrap().push((phase, total_bytes));
+    }
+    fn done(&self, done_bytes: u64) {
+        *self.done.lock().unwrap() = done_bytes;
+    }
+}

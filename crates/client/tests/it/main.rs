@@ -1,0 +1,9 @@
+//! A client against the real service with a synthetic source, and against hostile servers.
+
+#[path = "../../../service/tests/it/synthetic.rs"]
+mod synthetic;
+
+mod copy;
+mod hostile;
+mod kit;
+mod security;

@@ -1,0 +1,155 @@
+//! A server's directories as a catalog.
+
+use std::sync::Arc;
+
+use source::{Error, Installation, State};
+use wire::api::{
+    Checked, CheckpointInfo, Database, DatabaseState, ErrorCode, ErrorDetail, FileInfo, FileKind,
+    Finished, LastTx, LeftOut, StaleFile,
+};
+
+use crate::answer::detail;
+use crate::catalog::{Begun, Catalog, HotCopy};
+use crate::config::ServiceConfig;
+use crate::token::hex;
+
+impl ServiceConfig {
+    /// All databases of a server, on the loopback interface only.
+    #[must_use]
+    pub fn for_installation(installation: Installation) -> Self {
+        Self::new(Arc::new(installation))
+    }
+}
+
+impl Catalog for Installation {
+    fn databases(&self) -> Result<Vec<Database>, ErrorDetail> {
+        let databases = Installation::databases(self).map_err(|e| refuse(&e))?;
+        Ok(databases.iter().map(describe).collect())
+    }
+
+    fn begin(&self, database: &str) -> Result<Begun, ErrorDetail> {
+        let database = self.database(database).map_err(|e| refuse(&e))?;
+        let copy = source::HotCopy::begin(&database).map_err(|e| refuse(&e))?;
+        let c = copy.checkpoint();
+        let left_out = copy.left_out().iter();
+        Ok(Begun {
+            state: state(copy.state()),
+            store_id: copy.store_id().clone(),
+            external_uuid: hex(&copy.external_uuid()),
+            checkpoint: CheckpointInfo {
+                tx_id: c.tx_id,
+                position: c.oldest_not_completed.min(c.position),
+                time: c.time,
+                kernel_version: c.kernel_version,
+                reason: c.reason.clone(),
+            },
+            files: copy.files().into_iter().map(file).collect(),
+            left_out: left_out
+                .map(|l| LeftOut { path: l.path.clone(), reason: l.reason.clone() })
+                .collect(),
+            copy: Box::new(copy),
+        })
+    }
+}
+
+impl HotCopy for source::HotCopy {
+    fn read_at(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<usize, ErrorDetail> {
+        source::HotCopy::read_at(self, file, offset_bytes, buf).map_err(|e| refuse(&e))
+    }
+
+    fn check_whole(&self, file: u32) -> Result<Checked, ErrorDetail> {
+        let checked = source::HotCopy::check_whole(self, file).map_err(|e| refuse(&e))?;
+        Ok(Checked { whole: checked.whole, size_bytes: checked.size_bytes })
+    }
+
+    fn finish(&self) -> Result<Finished, ErrorDetail> {
+        let finished = source::HotCopy::finish(self).map_err(|e| refuse(&e))?;
+        let last = finished.last_tx;
+        let stale = finished.stale.into_iter();
+        Ok(Finished {
+            files: finished.files.into_iter().map(file).collect(),
+            stale: stale.map(|stale| StaleFile { id: stale.id, reason: stale.reason }).collect(),
+            first_consistent_tx_id: finished.first_consistent_tx_id,
+            last_tx: LastTx {
+                tx_id: last.tx_id,
+                checksum: last.checksum,
+                commit_time: last.commit_time,
+                end: last.end,
+            },
+            transactions: finished.transactions,
+        })
+    }
+}
+
+fn describe(database: &source::Database) -> Database {
+    let inspection = database.inspect();
+    Database {
+        name: database.name.clone(),
+        state: state(inspection.state),
+        detail: inspection.detail,
+        store_id: inspection.store_id.map(|id| id.to_string()),
+        size_bytes: inspection.size_bytes,
+    }
+}
+
+fn state(state: State) -> DatabaseState {
+    match state {
+        State::Online => DatabaseState::Online,
+        State::Offline => DatabaseState::Offline,
+        State::Creating => DatabaseState::Creating,
+        State::Migrating => DatabaseState::Migrating,
+        State::Unsupported => DatabaseState::Unsupported,
+        State::Unreadable => DatabaseState::Unreadable,
+    }
+}
+
+fn file(file: source::CopyFile) -> FileInfo {
+    let kind = match file.kind {
+        source::FileKind::Record => FileKind::Record,
+        source::FileKind::Tree => FileKind::Tree,
+        source::FileKind::Lucene => FileKind::Lucene,
+        source::FileKind::Log => FileKind::Log,
+        source::FileKind::Checkpoint => FileKind::Checkpoint,
+    };
+    FileInfo { id: file.id, kind, path: file.path, size_bytes: file.size_bytes }
+}
+
+/// A source's error as the API gives it.
+fn refuse(error: &Error) -> ErrorDetail {
+    let (code, hint) = match error {
+        Error::NotNeo4j { .. } | Error::Config { .. } => {
+            (ErrorCode::SourceUnusable, "start the service with another --config or --data")
+        }
+        Error::NoSuchDatabase { .. } => (ErrorCode::NotFound, "see which databases there are"),
+        Error::Creating { .. } | Error::Migrating { .. } => {
+            (ErrorCode::SourceUnusable, "try again when the server is done")
+        }
+        Error::Unsupported { .. } => {
+            (ErrorCode::SourceUnusable, "only the record formats standard and aligned are copied")
+        }
+        Error::Io { .. } => {
+            (ErrorCode::SourceUnreadable, "the service must run as a user who may read the files")
+        }
+        Error::Format { .. } => (
+            ErrorCode::SourceCorrupt,
+            "check the database's consistency, and that this version knows the server's",
+        ),
+        Error::LogPruned { .. } => (
+            ErrorCode::LogsPruned,
+            "try again; keep more logs with db.tx_log.rotation.retention_policy",
+        ),
+        Error::Changed { .. } => (ErrorCode::SourceUnusable, "try again"),
+        Error::State(_) => (ErrorCode::Conflict, "open a new session"),
+        _ => (ErrorCode::Internal, "see the service's log"),
+    };
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = inner.source();
+    }
+    detail(code, message, Some(hint))
+}
