@@ -44,7 +44,7 @@ impl Default for LoadOptions {
         LoadOptions {
             writers: 2,
             pause: Duration::ZERO,
-            kept: 60,
+            kept: 40,
             schema_every: Some(Duration::from_secs(3)),
             users_every: Some(Duration::from_millis(700)),
             seed: 1,

@@ -89,10 +89,10 @@ pub(super) fn writers(
         let missing = wanted.difference(&distinct).collect::<Vec<_>>();
         let strange = distinct.difference(&wanted).collect::<Vec<_>>();
         if !missing.is_empty() {
-            found.push(format!("writer {id}: of 1 to {k} these are missing: {missing:?}"));
+            found.push(format!("writer {id}: of 1 to {k} these are missing: {}", some(&missing)));
         }
         if !strange.is_empty() {
-            found.push(format!("writer {id}: beyond its counter {k}: {strange:?}"));
+            found.push(format!("writer {id}: beyond its counter {k}: {}", some(&strange)));
         }
         if present.len() != distinct.len() || present.len() != rows.len() {
             found.push(format!("writer {id}: {} numbers, {} rows", distinct.len(), rows.len()));
@@ -242,6 +242,13 @@ pub(super) fn users(
         found.push(format!("{name} should not be there"));
     }
     Ok(users.iter().filter(|name| name.starts_with("user_")).count())
+}
+
+/// The first few and how many more.
+fn some(numbers: &[&i64]) -> String {
+    let told = &numbers[..numbers.len().min(10)];
+    let more = numbers.len() - told.len();
+    if more == 0 { format!("{told:?}") } else { format!("{told:?} and {more} more") }
 }
 
 fn names(rows: &Rows) -> BTreeSet<String> {

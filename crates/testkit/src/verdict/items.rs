@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use super::checks::numbers;
-use crate::bolt::Connection;
+use crate::bolt::{Connection, Value};
 
 /// Writer and number of a transaction.
 type Key = (i64, i64);
@@ -62,21 +62,34 @@ pub(super) fn complete(connection: &mut Connection, found: &mut Vec<String>) -> 
     Ok(items_all)
 }
 
+/// What is known of an item, in Cypher.
+const PARTS: [(&str, &str); 8] = [
+    ("text", "size(i.text) = i.len AND i.text STARTS WITH 'item '"),
+    ("vector", "size(i.vec) = 8 AND i.vec[0] = (i.i + 1) / 2.0"),
+    ("numbers", "i.nums[-1] = i.n"),
+    ("place", "i.place.x = i.n AND i.place.y = i.i"),
+    ("blob", "coalesce(size(i.blob), 0) = coalesce(i.blob_len, 0)"),
+    ("serial", "i.serial = i.writer + '-' + i.n + '-' + i.i"),
+    ("mark", "(i.changed IS NOT NULL) = (i:Marked)"),
+    ("chain", "i.i = 0 OR COUNT { (i)<-[:NEXT]-(:Item) } = 1"),
+];
+
 /// Reads long and short values and compares them with what is known of them.
 pub(super) fn content(connection: &mut Connection, found: &mut Vec<String>) -> Result<()> {
-    let rows = connection.query(
+    let parts = PARTS.map(|(name, right)| format!("['{name}', {right}]")).join(", ");
+    let rows = connection.query(&format!(
         "MATCH (i:Item) USING SCAN i:Item \
-         WITH i, [size(i.text) = i.len, i.text STARTS WITH 'item ', size(i.vec) = 8, \
-         i.vec[0] = (i.i + 1) / 2.0, i.nums[-1] = i.n, i.place.x = i.n AND i.place.y = i.i, \
-         coalesce(size(i.blob), 0) = coalesce(i.blob_len, 0), \
-         i.serial = i.writer + '-' + i.n + '-' + i.i, \
-         (i.changed IS NOT NULL) = (i:Marked)] AS right \
-         WHERE any(x IN right WHERE x IS NULL OR NOT x) \
-         RETURN i.writer, i.n, i.i, right",
-    )?;
+         WITH i, [part IN [{parts}] WHERE NOT coalesce(part[1], false) | part[0]] AS wrong \
+         WHERE size(wrong) > 0 RETURN i.writer, i.n, i.i, wrong",
+    ))?;
     for row in rows {
-        let (writer, n, i, right) = (&row[0], &row[1], &row[2], &row[3]);
-        found.push(format!("writer {writer:?}, {n:?}, item {i:?}: {right:?}"));
+        let number = |column: usize| row[column].as_int().unwrap_or(-1);
+        let wrong = match &row[3] {
+            Value::List(parts) => parts.iter().filter_map(Value::as_str).collect::<Vec<_>>(),
+            _ => vec!["everything"],
+        };
+        let wrong = wrong.join(", ");
+        found.push(format!("writer {}, {}, item {}: {wrong}", number(0), number(1), number(2)));
     }
     Ok(())
 }

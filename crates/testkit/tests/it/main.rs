@@ -1,12 +1,14 @@
 //! The testkit itself, on real servers: what it accepts is right, and damage is noticed.
 
+mod fixtures;
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use testkit::consistency;
 use testkit::load::{Expected, Load, LoadOptions};
 use testkit::seed::{SeedOptions, seed};
@@ -46,6 +48,9 @@ fn examine_all(version: &Version) -> Result<()> {
         println!("{}: {database} checked in {:.1?}", version.name, begun.elapsed());
     }
 
+    starts_with_only_its_user_database(version, home.path(), &expected)?;
+    tells_why_a_database_does_not_start(version, home.path())?;
+
     server.start_again()?;
     damage_by_cypher(&server)?;
     let verdict = verdict::examine(&server, &expected);
@@ -60,7 +65,6 @@ fn examine_all(version: &Version) -> Result<()> {
     server.stop()?;
     damage_relationships(home.path())?;
     let report = consistency::check(version, home.path(), "neo4j")?;
-    println!("{}: damaged: {}", version.name, report.output);
     ensure!(!report.is_consistent(), "the checker missed it: {report:?}");
     ensure!(report.status.code() == Some(1), "the checker failed otherwise: {report:?}");
     ensure!(!report.inconsistencies.is_empty(), "the checker named nothing: {report:?}");
@@ -70,7 +74,8 @@ fn examine_all(version: &Version) -> Result<()> {
 /// A load during which the server is killed and comes back.
 fn loaded(server: &mut Server) -> Result<Expected> {
     seed(server, &SeedOptions { filler_nodes: 3000 })?;
-    let load = Load::start(server, LoadOptions::default())?;
+    let options = LoadOptions { kept: 15, ..LoadOptions::default() };
+    let load = Load::start(server, options)?;
     thread::sleep(Duration::from_secs(12));
     let before_crash = load.acknowledged_before(Instant::now());
     server.kill()?;
@@ -84,7 +89,7 @@ fn loaded(server: &mut Server) -> Result<Expected> {
     ensure!(grew, "a writer did nothing after the crash: {before_crash:?} {after:?}");
 
     // A second load continues the numbers of the first one.
-    let load = Load::start(server, LoadOptions { users_every: None, ..LoadOptions::default() })?;
+    let load = Load::start(server, LoadOptions { users_every: None, ..options })?;
     thread::sleep(Duration::from_secs(2));
     let second = load.history();
     load.stop()?;
@@ -92,6 +97,51 @@ fn loaded(server: &mut Server) -> Result<Expected> {
     let expected = second.expected(Instant::now(), Instant::now());
     ensure!(expected.writers.iter().zip(&after).all(|(new, old)| new.at_least > *old));
     Ok(Expected { users: users.users, no_users: users.no_users, ..expected })
+}
+
+/// As after a restore of `neo4j` alone: the new home has its own `system` and password.
+fn starts_with_only_its_user_database(
+    version: &Version,
+    home: &Path,
+    expected: &Expected,
+) -> Result<()> {
+    let restored = tempfile::tempdir()?;
+    for dir in ["data/databases/neo4j", "data/transactions/neo4j"] {
+        copy_tree(&home.join(dir), &restored.path().join(dir))?;
+    }
+    let mut server = Server::builder(version).home(restored.path()).start()?;
+    verdict::examine(&server, expected).into_result()?;
+    let users = verdict::examine_users(&server, expected);
+    reported(&users, "is missing")?;
+    server.stop()?;
+    Ok(())
+}
+
+/// Stores without logs: the server is up and its port open, but that is not a start.
+fn tells_why_a_database_does_not_start(version: &Version, home: &Path) -> Result<()> {
+    let restored = tempfile::tempdir()?;
+    let dir = "data/databases/neo4j";
+    copy_tree(&home.join(dir), &restored.path().join(dir))?;
+    let begun = Instant::now();
+    let started = Server::builder(version).home(restored.path()).start();
+    let Err(error) = started else { bail!("started without logs") };
+    let error = format!("{error:#}");
+    ensure!(error.contains("a database failed to start: neo4j"), "{error}");
+    ensure!(begun.elapsed() < Duration::from_secs(120), "known only after {:?}", begun.elapsed());
+    Ok(())
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &to.join(entry.file_name()))?;
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Statements, and what of the verdict tells of each.
@@ -108,7 +158,12 @@ const DAMAGE: &[(&str, &str)] = &[
         "MATCH (:Hub)<-[r:AT {writer: 0}]-(i:Item) WITH r LIMIT 1 DELETE r",
         "dense relationships instead of",
     ),
-    ("MATCH (i:Item) WITH i LIMIT 1 SET i.text = i.text + '!'", "content: writer"),
+    ("MATCH (i:Item {i: 0}) WITH i LIMIT 1 SET i.text = i.text + '!'", "item 0: text"),
+    (
+        "MATCH (s:Seq) WHERE s.deleted > 0 WITH s LIMIT 1 \
+         CREATE (:Item {writer: s.writer, n: s.deleted})",
+        "1 items instead of 0",
+    ),
     ("CREATE (:Item {writer: 9, n: 9})", "items of no transaction"),
     ("CREATE (:Item {writer: 9, n: 10})", "items are counted differently"),
     ("DROP INDEX item_place", "no index item_place"),

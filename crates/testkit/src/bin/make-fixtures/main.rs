@@ -32,7 +32,21 @@ fn main() -> Result<()> {
             make(scenario, &out).with_context(|| scenario.path)?;
         }
     }
+    fs::write(out.join("README.md"), overview())?;
     Ok(())
+}
+
+fn overview() -> String {
+    let line = |scenario: &Scenario| {
+        format!("- `{}`: {}\n", scenario.path, scenario.about.replace('\n', "\n  "))
+    };
+    format!(
+        "# Fixtures\n\n\
+         Files of real Neo4j Community servers, made by `cargo run -p testkit --bin make-fixtures`\n\
+         (or with the names of some). Each folder has the facts, as the server tells them, and \
+         checksums.\n\n{}",
+        SCENARIOS.iter().map(line).collect::<String>()
+    )
 }
 
 fn make(scenario: &Scenario, out: &Path) -> Result<()> {
