@@ -10,7 +10,7 @@ use testkit::seed::{SeedOptions, seed};
 use testkit::server::Server;
 use testkit::{consistency, verdict, versions};
 
-use crate::program::Program;
+use crate::program;
 
 /// Starts a real Neo4j Community, writes to it, backs it up over the network meanwhile, restores
 /// the backup to a second directory, starts Neo4j there and compares.
@@ -36,7 +36,7 @@ pub fn run(options: &Options) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("neo4j-backup-demo-").tempdir()?;
     let path = |name: &str| dir.path().join(name).display().to_string();
 
-    let program = Program::build()?;
+    let program = program::build()?;
     println!("== Neo4j Community {} (fetched with Maven if it is not here yet)", version.name);
     let live = Server::builder(version).home(path("live")).start()?;
     seed(&live, &SeedOptions { filler_nodes: 100_000 })?;

@@ -3,26 +3,29 @@
 //! Everything here is synchronous: a server is a process, a writer is a thread. So a load keeps
 //! its pace whatever the test itself does, also in a single-threaded async runtime.
 //!
-//! ```no_run
-//! use std::time::Instant;
-//! use testkit::{consistency, load::{Load, LoadOptions}, server::Server, verdict, versions};
+//! Environment: `JAVA_HOME_17`, `JAVA_HOME_25` and `JAVA_HOME` (see [`jdk`]),
+//! `NEO4J_BACKUP_TEST_CACHE` (see [`jars`]), `NEO4J_BACKUP_TEST_VERSIONS` (see [`versions`]).
 //!
+//! ```no_run
+//! use std::{path::Path, time::Instant};
+//! use testkit::load::{Load, LoadOptions};
+//! use testkit::{consistency, seed, server::Server, verdict, versions};
+//!
+//! # fn back_up_and_restore(data_dir: &Path, into: &Path) {}
 //! # fn main() -> anyhow::Result<()> {
 //! let version = &versions::V5_26;
-//! let mut live = Server::builder(version).start()?;
-//! testkit::seed::seed(&live, &testkit::seed::SeedOptions::default())?;
+//! let live = Server::builder(version).start()?;
+//! seed::seed(&live, &seed::SeedOptions { filler_nodes: 20_000 })?;
 //! let load = Load::start(&live, LoadOptions::default())?;
-//! let before = Instant::now();
-//! // ... make a backup of `live.data_dir()` and restore it into `home` ...
-//! # let home = std::path::Path::new("home");
-//! let after = Instant::now();
+//!
+//! let from = Instant::now();
+//! let home = Path::new("restored");
+//! back_up_and_restore(&live.data_dir(), home);
+//! let expected = load.history().expected(from, Instant::now());
 //! println!("{}", load.stop()?);
 //!
-//! // `history` is what the writers know; it outlives the load.
-//! # let load = Load::start(&live, LoadOptions::default())?;
-//! let expected = load.history().expected(before, after);
 //! let mut restored = Server::builder(version).home(home).start()?;
-//! verdict::examine(&restored, &expected).into_result()?;
+//! println!("{:?}", verdict::examine(&restored, &expected).into_result()?);
 //! restored.stop()?;
 //! consistency::check(version, home, "neo4j")?.into_result()?;
 //! # Ok(())
@@ -36,6 +39,7 @@ pub mod jars;
 pub mod jdk;
 pub mod load;
 pub mod process;
+pub mod program;
 pub mod random;
 pub mod schema;
 pub mod seed;
