@@ -155,7 +155,7 @@ pub struct BackupArgs {
     #[arg(long, value_name = "PEM")]
     pub ca: Option<PathBuf>,
     /// This client's certificate chain
-    #[arg(long, value_name = "PEM", requires = "client_key")]
+    #[arg(long, value_name = "PEM", requires_all = ["client_key", "ca"])]
     pub client_cert: Option<PathBuf>,
     /// The private key of the client's certificate
     #[arg(long, value_name = "PEM", requires = "client_cert")]

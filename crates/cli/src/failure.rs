@@ -1,5 +1,7 @@
 //! What is told of a run that failed: code, message, hint.
 
+mod from;
+
 use std::error::Error;
 
 use serde::Serialize;

@@ -3,6 +3,7 @@
 mod address;
 mod args;
 mod argv;
+mod catalog;
 mod commands;
 mod exit_code;
 mod failure;
@@ -30,6 +31,10 @@ fn main() -> process::ExitCode {
         Ok(cli) => {
             let output = cli.command.output();
             tell_panics(matches!(cli.command, Command::Serve(_)), output);
+            if !matches!(cli.command, Command::Serve(_)) {
+                let level = if output.quiet { "error" } else { "warn" };
+                logging::start(level, logging::LogFormat::Text);
+            }
             let ended = commands::run(cli.command, output);
             ended.unwrap_or_else(|failure| {
                 output.failure(&failure);

@@ -39,9 +39,24 @@ impl Meter {
         self.total.store(bytes, Ordering::Relaxed);
     }
 
+    /// Sets how many bytes are done.
+    pub fn set_done(&self, bytes: u64) {
+        self.done.store(bytes, Ordering::Relaxed);
+    }
+
     fn get(&self) -> (u64, u64) {
         let done = self.done.load(Ordering::Relaxed);
         (done, self.total.load(Ordering::Relaxed).max(done))
+    }
+}
+
+impl client::Progress for Meter {
+    fn phase(&self, _: client::Phase, total_bytes: u64) {
+        self.set_total(total_bytes);
+    }
+
+    fn done(&self, done_bytes: u64) {
+        self.set_done(done_bytes);
     }
 }
 

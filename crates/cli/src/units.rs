@@ -14,6 +14,9 @@ const UNITS: [(&str, f64); 8] = [
     ("gib", 1_073_741_824.0),
 ];
 
+/// Slower streams look dead to the service.
+const MIN_RATE: f64 = 65_536.0;
+
 /// Parses `50MiB`, `1.5GB` or `800 KiB/s` into bytes.
 pub fn parse_rate(text: &str) -> Result<u64, String> {
     let lower = text.trim().to_ascii_lowercase();
@@ -26,8 +29,8 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
     };
     let number: f64 = number.parse().map_err(|_| "expected a number such as 50MiB".to_owned())?;
     let bytes = number * factor;
-    if !(1024.0..=1e15).contains(&bytes) {
-        return Err("expected at least 1KiB per second".to_owned());
+    if !(MIN_RATE..=1e15).contains(&bytes) {
+        return Err("expected at least 64KiB per second".to_owned());
     }
     Ok(bytes as u64)
 }
@@ -93,8 +96,8 @@ mod tests {
         check("1.5GiB", 3 << 29);
         check("800KB", 800_000);
         check("2GB", 2_000_000_000);
-        check("4096", 4096);
-        for text in ["", "MiB", "50M", "50MiB/min", "-1MiB", "0", "1B", "1e9", "nan", "99999999GiB"] {
+        check("65536", 65_536);
+        for text in ["", "MiB", "50M", "50MiB/min", "-1MiB", "0", "63KiB", "1e9", "nan", "99999999GiB"] {
             assert!(parse_rate(text).is_err(), "{text}");
         }
     }

@@ -24,7 +24,7 @@ pub fn interruptible<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     block_on(1, async {
-        let mut interrupt = Interrupt::listen()?;
+        let interrupt = Interrupt::listen()?;
         tokio::select! {
             ended = tokio::task::spawn_blocking(work) => {
                 ended.map_err(|error| Failure::of(ExitCode::Internal, &error))?

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use service::{Limits, ServiceConfig, SourceCatalog, TlsConfig, TokenFile};
+use service::{Limits, ServiceConfig, TlsConfig, TokenFile};
 use source::Installation;
 
 use super::runtime;
 use crate::address::Address;
 use crate::args::ServeArgs;
+use crate::catalog::SourceCatalog;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
@@ -28,11 +29,10 @@ pub fn run(args: &ServeArgs) -> Ended {
     raise_open_files();
     let config = configure(args, installation)?;
     runtime::block_on(BLOCKING_THREADS, async {
-        let mut interrupt = Interrupt::listen()?;
-        let shutdown = async move {
+        let interrupt = Interrupt::listen()?;
+        let shutdown = async {
             interrupt.wait().await;
             tracing::info!("told to stop; a second signal stops at once");
-            interrupt.then_exit_at_once();
         };
         let listening = |address: SocketAddr| output::print(&format!("listening on {address}"));
         service::serve(config, listening, shutdown).await?;

@@ -1,8 +1,8 @@
 //! Each library's errors, by type, to an exit code and a hint.
 
-use wire::api::{DatabaseState, ErrorCode};
+use wire::api::ErrorCode;
 
-use super::{Failure, chain};
+use super::Failure;
 use crate::exit_code::ExitCode;
 
 impl From<fs::Error> for Failure {
@@ -54,13 +54,55 @@ impl From<service::Error> for Failure {
 
 impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
-        todo!()
+        use client::Error as E;
+        let code = match &error {
+            E::Options(_) => ExitCode::BadConfiguration,
+            E::Connect { .. } | E::Tls { .. } => ExitCode::CannotConnect,
+            E::Unauthorized { .. } => ExitCode::NotAuthorised,
+            E::NotOurService { .. } | E::Protocol(_) => ExitCode::WrongService,
+            E::Remote(detail) => code_of_answer(detail.code),
+            E::CorruptData { .. } => ExitCode::CorruptData,
+            E::ConnectionLost { .. } | E::SessionLost(_) => ExitCode::ConnectionLost,
+            E::Cancelled => ExitCode::Interrupted,
+            E::Sink(_) => return of_sink(error),
+            _ => ExitCode::Internal,
+        };
+        Self::of(code, &error).hint(error.hint().unwrap_or_default())
+    }
+}
+
+/// What kept the copy failed: it knows best what that means.
+fn of_sink(error: client::Error) -> Failure {
+    match error {
+        client::Error::Sink(cause) => match cause.downcast::<mirror::Error>() {
+            Ok(cause) => Failure::from(*cause),
+            Err(cause) => Failure::of(ExitCode::Internal, &*cause),
+        },
+        other => Failure::of(ExitCode::Internal, &other),
     }
 }
 
 impl From<restore::Error> for Failure {
     fn from(error: restore::Error) -> Self {
-        todo!()
+        use restore::Error as E;
+        let code = match &error {
+            E::Backup(error) => code_of_mirror(error),
+            E::Corrupt { .. } => ExitCode::CorruptData,
+            E::ReplacedMeanwhile { .. } | E::InUse { .. } => ExitCode::TargetInUse,
+            E::NothingToRestore { .. } => ExitCode::NoBackup,
+            E::DatabaseRunning { .. } => ExitCode::DatabaseRunning,
+            E::DatabaseExists { .. } => ExitCode::TargetExists,
+            E::InsideBackup { .. }
+            | E::NotADataDirectory { .. }
+            | E::MountPoint { .. }
+            | E::Owner { .. }
+            | E::Journal { .. } => ExitCode::TargetUnusable,
+            E::NoSpace { .. } => ExitCode::NoSpace,
+            E::Source(error) => code_of_source(error),
+            E::Disk(error) => code_of_disk(error),
+            _ => ExitCode::Internal,
+        };
+        Self::of(code, &error).hint(error.hint())
     }
 }
 
@@ -93,20 +135,20 @@ fn code_of_mirror(error: &mirror::Error) -> ExitCode {
     }
 }
 
-pub fn code_of_source(error: &source::Error) -> ExitCode {
+fn code_of_source(error: &source::Error) -> ExitCode {
     use source::Error as E;
     match error {
         E::Config { .. } => ExitCode::BadConfiguration,
         E::NoSuchDatabase { .. } => ExitCode::NoSuchDatabase,
         E::LogPruned { .. } => ExitCode::LogsPruned,
-        E::Format { .. } if !error.is_unsupported() => ExitCode::CorruptData,
+        E::Format { source, .. } if !source.is_unsupported() => ExitCode::CorruptData,
         E::State(_) => ExitCode::Internal,
         _ => ExitCode::SourceUnusable,
     }
 }
 
 /// What a service says in an answer.
-pub fn code_of_answer(code: ErrorCode) -> ExitCode {
+fn code_of_answer(code: ErrorCode) -> ExitCode {
     match code {
         ErrorCode::Unauthorized | ErrorCode::Forbidden => ExitCode::NotAuthorised,
         ErrorCode::NotFound => ExitCode::NoSuchDatabase,

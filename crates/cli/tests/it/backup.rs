@@ -181,7 +181,7 @@ fn an_interrupted_backup_leaves_nothing() {
     let to = dir.path().join("backup");
     for (signal_, more) in [(Signal::INT, "--json"), (Signal::TERM, "--quiet")] {
         let line = ["-host", service.address.as_str(), "-to", to.to_str().unwrap(), more];
-        let child = command(line).args(["--limit-rate", "10KiB"]).spawn().unwrap();
+        let child = command(line).args(["--limit-rate", "64KiB"]).spawn().unwrap();
         while !to.join(".neo4j-backup.staged").exists() {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
@@ -205,7 +205,7 @@ fn a_service_that_dies() {
     let service = Service::start(&data, &["--lease", "2s"]);
     let to = dir.path().join("backup");
     let line = ["-host", service.address.as_str(), "-to", to.to_str().unwrap(), "--json"];
-    let child = command(line).args(["--limit-rate", "10KiB"]).spawn().unwrap();
+    let child = command(line).args(["--limit-rate", "64KiB"]).spawn().unwrap();
     while !to.join(".neo4j-backup.staged").exists() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }

@@ -1,0 +1,97 @@
+//! `backup`: copies databases from a service, one after the other.
+
+mod choose;
+mod copy;
+mod tell;
+
+use client::{Client, ClientOptions, TlsOptions};
+use fs::Busy;
+use mirror::{DatabaseEntry, Mirror};
+
+use super::runtime;
+use crate::address::Address;
+use crate::args::BackupArgs;
+use crate::exit_code::ExitCode;
+use crate::failure::{Failure, Result};
+use crate::interrupt::Interrupt;
+use crate::output::{Ended, Output};
+
+/// One per stream that writes, and some to sync and to hash.
+const BLOCKING_THREADS: usize = 24;
+
+/// What became of each database.
+#[derive(Default)]
+struct Results {
+    done: Vec<DatabaseEntry>,
+    failed: Vec<(String, Failure)>,
+    skipped: Vec<(String, String)>,
+}
+
+pub fn run(args: BackupArgs, output: Output) -> Ended {
+    let address = Address::of_flags(&args.host, args.port).map_err(Failure::usage)?;
+    let globs = choose::Globs::parse(&args.databases)?;
+    let options = client_options(&args, &address, output)?;
+    runtime::block_on(BLOCKING_THREADS, async {
+        let interrupt = Interrupt::listen()?;
+        let client = Client::new(options)?;
+        let list = tokio::select! {
+            list = client.databases() => list?,
+            () = interrupt.wait() => return Err(Failure::interrupted()),
+        };
+        let mut results = Results::default();
+        let chosen = globs.choose(list.databases, &mut results);
+        tell::skipped(&results, output);
+        if !chosen.is_empty() {
+            let mirror = open_target(&args).await?;
+            for name in chosen {
+                if interrupt.has_come() {
+                    results.failed.push((name, Failure::interrupted()));
+                    break;
+                }
+                let run = copy::Run { client: &client, mirror: &mirror, interrupt: &interrupt };
+                let full = args.full;
+                match run.database(&name, full, output).await {
+                    Ok(entry) => {
+                        tell::done(&entry, output);
+                        results.done.push(entry);
+                    }
+                    Err(failure) => results.failed.push((name, failure)),
+                }
+            }
+        }
+        tell::end(&results, output)
+    })
+}
+
+/// Only now, when there is something to copy: a run that cannot begin leaves no trace.
+async fn open_target(args: &BackupArgs) -> Result<std::sync::Arc<Mirror>> {
+    let to = args.to.clone();
+    let open = move || Mirror::open_for_write(fs::RealDisk::new(), &to, Busy::Fail);
+    Ok(std::sync::Arc::new(copy::blocking(open).await??))
+}
+
+fn client_options(args: &BackupArgs, address: &Address, output: Output) -> Result<ClientOptions> {
+    let mut options = ClientOptions::new(address.host.clone(), address.port);
+    let client = args.client_cert.clone().zip(args.client_key.clone());
+    options.tls = args.ca.clone().map(|ca| TlsOptions { ca, client });
+    options.limit_rate_bytes_per_s = args.limit_rate;
+    options.parallel = args.parallel.map_or(options.parallel, usize::from);
+    if let Some(path) = &args.token_file {
+        let refuse = |what: &str| {
+            let message = format!("{}: {what}", path.display());
+            Failure::new(ExitCode::BadConfiguration, message)
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| refuse(&error.to_string()))?;
+        let token = text.trim();
+        if token.is_empty() || token.contains(|c: char| c.is_whitespace() || !c.is_ascii_graphic()) {
+            return Err(refuse("not one token")
+                .hint("the client's file is the one that `token --client-file` made"));
+        }
+        let here = ["localhost", "127.0.0.1", "::1"].contains(&address.host.as_str());
+        if options.tls.is_none() && !here {
+            output.warning(format!("the token goes to {address} without TLS; give --ca"));
+        }
+        options.token = Some(token.to_owned());
+    }
+    Ok(options)
+}
