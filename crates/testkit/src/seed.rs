@@ -10,7 +10,9 @@ pub const ACCOUNTS: u32 = 200;
 /// What each of them holds at first.
 pub const BALANCE: i64 = 1000;
 /// Nodes that collect many relationships.
-pub const HUBS: u32 = 5;
+pub const HUBS: u32 = 3;
+/// Lasting relationships of each hub: enough to make it dense before the load begins.
+pub const HUB_DEGREE: u32 = 60;
 
 const FILLER_BATCH: u32 = 2000;
 
@@ -21,7 +23,7 @@ pub struct SeedOptions {
     pub filler_nodes: u32,
 }
 
-/// Creates accounts, hubs, the lasting indexes and constraints, and filler.
+/// Creates accounts, dense hubs, the lasting indexes and constraints, and filler.
 pub fn seed(server: &Server, options: &SeedOptions) -> Result<()> {
     let mut connection = server.connect()?;
     for rule in schema::LASTING {
@@ -35,6 +37,10 @@ pub fn seed(server: &Server, options: &SeedOptions) -> Result<()> {
     )?;
     let hubs = params! { "hubs" => HUBS };
     connection.run("UNWIND range(0, $hubs - 1) AS id MERGE (:Hub {id: id})", hubs)?;
+    connection.run(
+        "MATCH (a:Account), (h:Hub) WHERE a.id < $degree MERGE (a)-[:NEAR]->(h)",
+        params! { "degree" => HUB_DEGREE },
+    )?;
     for start in (0..options.filler_nodes).step_by(FILLER_BATCH as usize) {
         let end = options.filler_nodes.min(start + FILLER_BATCH);
         connection.run(

@@ -217,7 +217,7 @@ impl Writer {
     fn plan(&mut self) -> Plan {
         let n = self.committed + 1;
         let made = 5 + self.random.below(11);
-        let hubs = 1 + self.random.below(3);
+        let hubs = 2 + self.random.below(4);
         let low = self.random.below(ACCOUNTS - 1);
         let high = low + 1 + self.random.below(ACCOUNTS - 1 - low);
         let amount = if self.random.one_in(2) { 1 } else { -1 };

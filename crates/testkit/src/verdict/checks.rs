@@ -10,7 +10,7 @@ use crate::bolt::{Connection, Rows};
 use crate::load::{Bounds, Expected};
 use crate::params;
 use crate::schema::LASTING;
-use crate::seed::{ACCOUNTS, BALANCE};
+use crate::seed::{ACCOUNTS, BALANCE, HUB_DEGREE, HUBS};
 
 const ONLINE_LIMIT: Duration = Duration::from_secs(180);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -101,7 +101,7 @@ pub(super) fn writers(
     Ok(last)
 }
 
-/// Money moved, none came or went.
+/// Money moved, none came or went; the hubs kept what made them dense.
 pub(super) fn accounts(connection: &mut Connection, found: &mut Vec<String>) -> Result<()> {
     let query = "MATCH (a:Account) USING SCAN a:Account \
                  RETURN count(a.balance), coalesce(sum(a.balance), 0), count(DISTINCT a.id)";
@@ -113,6 +113,10 @@ pub(super) fn accounts(connection: &mut Connection, found: &mut Vec<String>) -> 
     }
     if sum != accounts * BALANCE {
         found.push(format!("the balances add up to {sum} instead of {}", accounts * BALANCE));
+    }
+    let near = connection.number("MATCH (:Account)-[r:NEAR]->(:Hub) RETURN count(r)")?;
+    if near != i64::from(HUBS * HUB_DEGREE) {
+        found.push(format!("{near} lasting relationships of {HUBS} hubs"));
     }
     Ok(())
 }

@@ -88,7 +88,10 @@ pub fn checkpoints(home: &Path) -> Result<Json> {
     let completed = lines.filter(|line| line.contains("checkpoint completed in"));
     let checkpoints = completed.map(|line| {
         let reason = between(line, "triggered by \"", "\" @").context("no reason")?;
-        let transaction: u64 = between(line, "txId: ", ",").context("no transaction")?.parse()?;
+        // a comma or a blank follows, depending on the version
+        let (_, rest) = line.split_once("txId: ").context("no transaction")?;
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        let transaction: u64 = digits.parse()?;
         Ok(json!({ "reason": reason, "transaction": transaction }))
     });
     let checkpoints = checkpoints.collect::<Result<Vec<_>>>().context("read debug.log")?;
