@@ -38,7 +38,7 @@ fn main() -> Result<()> {
 
 fn overview() -> String {
     let line = |scenario: &Scenario| {
-        format!("- `{}`: {}\n", scenario.path, scenario.about.replace('\n', "\n  "))
+        format!("- `{}`:\n  {}\n", scenario.path, scenario.about.replace('\n', "\n  "))
     };
     format!(
         "# Fixtures\n\n\
@@ -74,7 +74,7 @@ fn readme(scenario: &Scenario) -> String {
     format!(
         "# {path}\n\n{about}\n\n\
          Made by a real server: `cargo run -p testkit --bin make-fixtures -- {path}`.\n\n\
-         - `transactions/neo4j/`, `databases/neo4j/`: the server's own files, {keep}.\n\
+         - `transactions/neo4j/`, `databases/neo4j/`: the server's own files,\n  {keep}.\n\
          - **Cut**: of the zeros that the server preallocates after the last entry of a log or\n  \
          checkpoint file, 4096 bytes are kept. Nothing else is changed.\n\
          - `facts.json`: what the server and its tools say about them.\n\

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value as Json};
 use testkit::server::{Builder, Server};
 use testkit::versions::{self, Version};
 
-use crate::files::Keep;
+use crate::files::{self, Keep};
 use crate::{facts, workload};
 
 /// One folder of fixtures and how it is made.
@@ -105,7 +105,19 @@ fn killed(version: &Version, home: &Path) -> Result<Facts> {
     workload::everything(&server)?;
     let all = facts::from_server(&server)?;
     server.kill()?;
-    finish(version, home, all)
+    let mut all = finish(version, home, all)?;
+    // Before recovery `database info` tells of the last checkpoint's transaction, not the last.
+    let recovered = tempfile::tempdir()?;
+    files::copy_tree(home, recovered.path())?;
+    let after = one_server(version, recovered.path(), &[], |_| Ok(()))?;
+    for fact in ["node_count", "relationship_count", "nodes", "relationships"] {
+        ensure!(all.get(fact) == after.get(fact), "{fact} changed by recovery");
+    }
+    let name = "last_transaction_id";
+    let at_checkpoint = all.insert(name.to_owned(), after[name].clone());
+    ensure!(at_checkpoint.as_ref() != after.get(name), "nothing came after the last checkpoint");
+    all.insert("last_transaction_id_at_checkpoint".to_owned(), at_checkpoint.into());
+    Ok(all)
 }
 
 /// A new or an existing home, `work`, a clean stop.
