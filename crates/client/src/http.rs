@@ -213,7 +213,7 @@ impl Http {
 /// rustls' errors travel inside errors of I/O, which do not show them as their source.
 fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>())
+    error.is::<rustls::Error>() || inner.is_some_and(|inner| is_tls(inner))
 }
 
 fn innermost(error: &dyn std::error::Error) -> String {

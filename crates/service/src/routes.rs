@@ -141,3 +141,6 @@ async fn databases(
     let service_version = env!("CARGO_PKG_VERSION").to_owned();
     Ok(Json(DatabaseList { service_version, databases }))
 }
+
+#[cfg(test)]
+mod tests;
