@@ -199,7 +199,11 @@ pub(crate) fn create_owned(disk: &dyn Disk, dir: &Path, owner: Owner) -> Result<
     if let Some(parent) = dir.parent() {
         create_owned(disk, parent, owner)?;
     }
-    disk.create_dir(dir, owner.dir_mode)?;
+    match disk.create_dir(dir, owner.dir_mode) {
+        // Another thread was quicker.
+        Err(e) if e.kind == fs::Kind::Exists && dir.is_dir() => return Ok(()),
+        done => done?,
+    }
     owner.apply(disk, dir, owner.dir_mode)?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk.sync_dir(parent)?;

@@ -1,0 +1,110 @@
+use mirror::{Area, Backup, BackupType, FileKind, Mirror};
+
+use crate::support::*;
+
+/// A full backup of each fixture is in Neo4j's layout, byte for byte, and verifies; the manifest
+/// says what the service said.
+#[test]
+fn a_full_backup_has_neo4js_layout() {
+    for name in FIXTURES {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = Copy::of(name, "neo4j");
+        assert!(copy.finished.transactions > 0, "{name} has nothing after its checkpoint");
+        let entry = copy.back_up(real(), dir.path()).unwrap();
+        for (file, bytes) in &copy.bytes {
+            let area = if file.kind.in_transactions() { "transactions" } else { "databases" };
+            let path = dir.path().join(area).join("neo4j").join(&file.path);
+            assert!(std::fs::read(&path).unwrap() == *bytes, "{}", path.display());
+        }
+        let backup = Backup::open(dir.path()).unwrap();
+        assert_eq!(backup.manifest().databases, [entry.clone()]);
+        assert_eq!(entry.backup_type, BackupType::Full);
+        assert_eq!(entry.store_id, copy.session.store_id);
+        assert_eq!(entry.last_tx.tx_id, copy.finished.last_tx.tx_id);
+        assert_eq!(entry.checkpoint.position, copy.session.checkpoint.position);
+        assert_eq!(entry.left_out[0].path, "neostore.counts.db");
+        assert_eq!(entry.bytes_transferred, 12345);
+        let logs = entry.files.iter().filter(|file| file.kind == FileKind::Log);
+        assert!(logs.clone().count() > 0);
+        assert!(logs.clone().all(|file| file.area == Area::Transactions));
+        let report = verify(dir.path());
+        assert!(report.is_clean(), "{name}: {:?}", report.findings);
+        assert_eq!(report.bytes, entry.size_bytes());
+        let names: Vec<_> = fs::entries(dir.path()).unwrap().into_iter().map(|e| e.0).collect();
+        let expected = [".neo4j-backup.json", ".neo4j-backup.lock", "databases", "transactions"];
+        assert_eq!(names, expected);
+    }
+}
+
+/// Several databases live in one backup; a new backup of one leaves the others alone.
+#[test]
+fn databases_do_not_disturb_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let odd = "Ödd name.with-all\n'\"$ *";
+    let mirror = Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap();
+    let first = Copy::of(FIXTURES[0], "neo4j");
+    first.run(&mirror).unwrap();
+    let second = Copy::of(FIXTURES[1], odd).run(&mirror).unwrap();
+    assert!(mirror.refuse_existing(odd).is_err());
+    assert!(mirror.refuse_existing("other").is_ok());
+    first.changed(7).run(&mirror).unwrap();
+    drop(mirror);
+    let backup = Backup::open(dir.path()).unwrap();
+    assert_eq!(backup.manifest().databases.len(), 2);
+    assert_eq!(backup.manifest().database(odd), Some(&second));
+    let report = verify(dir.path());
+    assert!(report.is_clean(), "{:?}", report.findings);
+}
+
+/// While a new backup is being made, the old one reads and verifies; a new one that is given up
+/// leaves no trace.
+#[test]
+fn the_old_backup_stays_until_the_new_one_is_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = Copy::of(FIXTURES[0], "neo4j");
+    copy.back_up(real(), dir.path()).unwrap();
+    let before = tree(dir.path());
+    let mirror = Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap();
+    let staged = mirror.begin(&copy.changed(1).session).unwrap();
+    copy.changed(1).feed(&staged).unwrap();
+    assert!(verify(dir.path()).is_clean());
+    drop(staged);
+    drop(mirror);
+    let mut after = tree(dir.path());
+    after.retain(|(path, _)| path.as_os_str() != ".neo4j-backup.staged");
+    let is_lock = |path: &std::path::Path| path.ends_with(".neo4j-backup.lock");
+    let strip = |tree: Vec<(std::path::PathBuf, Vec<u8>)>| {
+        tree.into_iter().filter(|(path, _)| !is_lock(path)).collect::<Vec<_>>()
+    };
+    assert!(strip(before) == strip(after));
+}
+
+/// A derived file may be fetched anew or given up; what is given up is named, and stale ones go.
+#[test]
+fn derived_files_may_be_given_up() {
+    use client::Sink;
+    let dir = tempfile::tempdir().unwrap();
+    let mut copy = Copy::of(FIXTURES[0], "neo4j");
+    let mirror = Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap();
+    let staged = mirror.begin(&copy.session).unwrap();
+    copy.feed(&staged).unwrap();
+    staged.discard(1000).unwrap();
+    copy.finished.stale = vec![wire::api::StaleFile { id: 1001, reason: "dropped".into() }];
+    let entry = staged.commit(&copy.outcome()).unwrap();
+    let left_out: Vec<_> = entry.left_out.iter().map(|l| (&*l.path, &*l.reason)).collect();
+    assert_eq!(
+        left_out,
+        [
+            ("neostore.counts.db", "test"),
+            ("schema/index/range-1.0/1000/some file", "it did not hold still"),
+            ("schema/index/range-1.0/1001/some file", "dropped"),
+        ]
+    );
+    assert!(verify(dir.path()).is_clean());
+    // A record store is not to be given up.
+    let staged = mirror.begin(&copy.session).unwrap();
+    copy.finished.stale.clear();
+    copy.feed(&staged).unwrap();
+    let record = copy.bytes_of("neostore.nodestore.db").0.id;
+    staged.discard(record).unwrap_err();
+}

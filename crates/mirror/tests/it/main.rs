@@ -1,0 +1,7 @@
+//! Backups of real servers' files into a mirror, what disturbs them, and what verify finds.
+
+mod crash;
+mod full;
+mod refuse;
+mod support;
+mod verify;

@@ -1,0 +1,169 @@
+//! A service's answers made from a real server's files, and a client that feeds them to a mirror.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use client::Sink;
+use fs::{Busy, Disk, RealDisk};
+use mirror::{Backup, DatabaseEntry, Error, Mirror, Outcome, Staged};
+use source::{HotCopy, Installation};
+use wire::api::{
+    CheckpointInfo, DatabaseState, FileInfo, FileKind, Finished, LastTx, LeftOut, Session,
+};
+
+/// Small, so that small files have several blocks.
+pub const BLOCK_BYTES: u64 = 4096;
+/// Servers that were killed: their logs go on after the last checkpoint.
+pub const FIXTURES: [&str; 2] = ["5.26.30/killed", "2026.08.1/killed"];
+
+/// A copy as it comes from a service.
+#[derive(Clone)]
+pub struct Copy {
+    pub session: Session,
+    pub finished: Finished,
+    /// Contents by file id.
+    pub bytes: Vec<(FileInfo, Vec<u8>)>,
+}
+
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
+}
+
+fn info(file: &source::CopyFile) -> FileInfo {
+    let kind = match file.kind {
+        source::FileKind::Record => FileKind::Record,
+        source::FileKind::Tree => FileKind::Tree,
+        source::FileKind::Lucene => FileKind::Lucene,
+        source::FileKind::Log => FileKind::Log,
+        source::FileKind::Checkpoint => FileKind::Checkpoint,
+    };
+    FileInfo { id: file.id, kind, path: file.path.clone(), size_bytes: file.size_bytes }
+}
+
+fn contents(copy: &HotCopy, file: &FileInfo) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(file.size_bytes).unwrap()];
+    assert_eq!(copy.read_at(file.id, 0, &mut bytes).unwrap(), bytes.len(), "{file:?}");
+    bytes
+}
+
+impl Copy {
+    /// Of a fixture's database, by the real source; with a nested derived file and an empty one.
+    pub fn of(name: &str, database: &str) -> Self {
+        let installation = Installation::from_data(&fixture(name)).unwrap();
+        let copy = HotCopy::begin(&installation.database("neo4j").unwrap()).unwrap();
+        let mut bytes = Vec::new();
+        let mut files: Vec<FileInfo> = copy.files().iter().map(info).collect();
+        for file in &files {
+            bytes.push((file.clone(), contents(&copy, file)));
+        }
+        for (id, size) in [(1000, 10_000), (1001, 0)] {
+            let path = format!("schema/index/range-1.0/{id}/some file");
+            let file = FileInfo { id, kind: FileKind::Lucene, path, size_bytes: size };
+            files.push(file.clone());
+            bytes.push((file, (0..size).map(|i| (i % 251) as u8).collect()));
+        }
+        let done = copy.finish().unwrap();
+        let logs: Vec<FileInfo> = done.files.iter().map(info).collect();
+        for file in &logs {
+            bytes.push((file.clone(), contents(&copy, file)));
+        }
+        let c = copy.checkpoint();
+        let session = Session {
+            session_id: "test".into(),
+            lease_seconds: 60,
+            database: database.into(),
+            state: DatabaseState::Offline,
+            store_id: copy.store_id().clone(),
+            external_uuid: "00".into(),
+            checkpoint: CheckpointInfo {
+                tx_id: c.tx_id,
+                position: c.position,
+                time: c.time,
+                kernel_version: c.kernel_version,
+                reason: c.reason.clone(),
+            },
+            block_bytes: BLOCK_BYTES,
+            files,
+            left_out: vec![LeftOut { path: "neostore.counts.db".into(), reason: "test".into() }],
+        };
+        let finished = Finished {
+            files: logs,
+            stale: Vec::new(),
+            first_consistent_tx_id: done.first_consistent_tx_id,
+            last_tx: LastTx {
+                tx_id: done.last_tx.tx_id,
+                checksum: done.last_tx.checksum,
+                commit_time: done.last_tx.commit_time,
+                end: done.last_tx.end,
+            },
+            transactions: done.transactions,
+        };
+        Self { session, finished, bytes }
+    }
+
+    /// Another copy, told apart by the bytes of its derived file.
+    pub fn changed(&self, mark: u8) -> Self {
+        let mut changed = self.clone();
+        let derived = changed.bytes.iter_mut().find(|(file, _)| file.id == 1000).unwrap();
+        derived.1.fill(mark);
+        changed
+    }
+
+    pub fn bytes_of(&mut self, path: &str) -> &mut (FileInfo, Vec<u8>) {
+        self.bytes.iter_mut().find(|(file, _)| file.path.ends_with(path)).unwrap()
+    }
+
+    pub fn outcome(&self) -> Outcome<'_> {
+        Outcome { finished: &self.finished, left_out: &[], bytes_transferred: 12345 }
+    }
+
+    /// All of the copy into a mirror, and its commit.
+    pub fn run(&self, mirror: &Mirror) -> Result<DatabaseEntry, Error> {
+        let staged = mirror.begin(&self.session)?;
+        self.feed(&staged)?;
+        staged.commit(&self.outcome())
+    }
+
+    /// The whole run of a client.
+    pub fn back_up(&self, disk: Arc<dyn Disk>, dir: &Path) -> Result<DatabaseEntry, Error> {
+        self.run(&Mirror::open_for_write(disk, dir, Busy::Fail)?)
+    }
+
+    pub fn feed(&self, staged: &Staged) -> Result<(), Error> {
+        self.bytes.iter().try_for_each(|(file, bytes)| feed_file(staged, file, bytes))
+    }
+}
+
+/// One file, in pieces that do not end where blocks end.
+pub fn feed_file(staged: &Staged, file: &FileInfo, bytes: &[u8]) -> Result<(), Error> {
+    let down = |e: client::SinkError| *e.downcast::<Error>().unwrap();
+    staged.create(file).map_err(down)?;
+    for (index, piece) in bytes.chunks(30_000).enumerate() {
+        staged.write_at(file.id, index as u64 * 30_000, piece).map_err(down)?;
+    }
+    for (index, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {
+        let hash = *blake3::hash(block).as_bytes();
+        staged.block(file.id, index as u64 * BLOCK_BYTES, hash).map_err(down)?;
+    }
+    staged.complete(file.id, bytes.len() as u64).map_err(down)
+}
+
+pub fn verify(dir: &Path) -> mirror::Report {
+    mirror::verify(&Backup::open(dir).unwrap(), &|_| ()).unwrap()
+}
+
+pub fn real() -> Arc<dyn Disk> {
+    RealDisk::new()
+}
+
+/// All names and contents under a directory, for "nothing has changed".
+pub fn tree(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let read = |entry: fs::Entry| {
+        let bytes = match entry.kind {
+            fs::EntryKind::File => std::fs::read(dir.join(&entry.path)).unwrap(),
+            _ => Vec::new(),
+        };
+        (entry.path, bytes)
+    };
+    fs::walk(dir).unwrap().into_iter().map(read).collect()
+}
