@@ -122,7 +122,7 @@ impl<R: Read> BatchReader<R> {
                     let at = self.input.offset().saturating_sub(1);
                     return Err(match other {
                         START => Error::corrupt(at, "log entry", "COMMAND or COMMIT", "START"),
-                        CHUNK_END => chunked(at),
+                        CHUNK_START | CHUNK_END | ROLLBACK => chunked(at),
                         other => unknown_entry(at, other),
                     });
                 }

@@ -101,6 +101,10 @@ impl SchemaValue {
         match (self.element_tag, element_bytes(self.element_tag)) {
             (_, Some(size)) => codec.blob(count.saturating_mul(size.into()), &mut self.bytes),
             (STRING, _) => codec.items(count, &mut self.strings),
+            // Tags of values that have no bytes: most likely bytes that are not written yet.
+            (TRUE | FALSE, _) => {
+                Err(Error::corrupt(at, "type of a schema array", "2 to 10", self.element_tag))
+            }
             (other, _) => Err(Error::unsupported(at, "schema array of type", other)),
         }
     }

@@ -1,3 +1,16 @@
-//! Real servers' files, decoded whole.
+//! Formats against real servers' files, against bytes made by hand from their description, and
+//! against damage.
 
+mod facts;
 mod fixtures;
+mod golden;
+mod golden_commands;
+mod golden_entries;
+mod golden_files;
+mod golden_rare_commands;
+mod hostile;
+mod round_trip;
+mod streams;
+mod sweep;
+mod unknown;
+mod values;

@@ -1,0 +1,184 @@
+//! Goal: what we read is what the server itself says. Method: each fixture's `facts.json`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use formats::checkpoint::{Checkpoint, decode_file};
+use formats::metadata::MetadataStore;
+use formats::record_store::{DERIVED_TREES, MANDATORY};
+use formats::tree::StatePages;
+use formats::txlog::{Batch, Entry, EntryReader};
+use formats::{KernelVersion, store_format};
+use serde_json::Value;
+
+use crate::fixtures::{batches, log_dirs, numbered};
+
+/// A fixture: where its files lie, and what the server says.
+struct Fixture {
+    logs: PathBuf,
+    store: PathBuf,
+    facts: Value,
+}
+
+fn fixtures() -> Vec<Fixture> {
+    log_dirs()
+        .into_iter()
+        .map(|logs| {
+            let root = logs.parent().and_then(Path::parent).unwrap().to_owned();
+            let store = root.join("databases").join(logs.file_name().unwrap());
+            let facts = std::fs::read_to_string(root.join("facts.json")).unwrap();
+            Fixture { logs, store, facts: serde_json::from_str(&facts).unwrap() }
+        })
+        .collect()
+}
+
+impl Fixture {
+    fn batches(&self) -> Vec<Batch> {
+        let files = numbered(&self.logs, "neostore.transaction.db.");
+        files.iter().flat_map(|(_, path)| batches(&std::fs::read(path).unwrap()).unwrap()).collect()
+    }
+
+    fn checkpoints(&self) -> Vec<Checkpoint> {
+        let files = numbered(&self.logs, "checkpoint.");
+        files
+            .iter()
+            .flat_map(|(_, path)| {
+                decode_file(&std::fs::read(path).unwrap()).unwrap().unwrap().entries
+            })
+            .map(|(checkpoint, _)| checkpoint)
+            .collect()
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.facts[name].as_u64().unwrap_or_else(|| panic!("{name} in {}", self.logs.display()))
+    }
+
+    fn metadata(&self) -> MetadataStore {
+        MetadataStore::decode(&std::fs::read(self.store.join("neostore")).unwrap()).unwrap()
+    }
+
+    fn cleanly_stopped(&self) -> bool {
+        self.facts["database_info"]["Store needs recovery"] == "false"
+    }
+}
+
+#[test]
+fn the_last_transaction_is_the_servers() {
+    for fixture in fixtures() {
+        let place = fixture.logs.display();
+        let last = *fixture.batches().last().unwrap();
+        // Before recovery the server's tools know no more than the last checkpoint says.
+        let told = if fixture.cleanly_stopped() {
+            last.tx_id
+        } else {
+            let checkpoint = fixture.checkpoints().pop().unwrap();
+            assert!(last.tx_id > checkpoint.tx_id, "{place}: nothing to recover");
+            checkpoint.tx_id
+        };
+        assert_eq!(told.0, fixture.number("last_transaction_id"), "{place}");
+        let id = &fixture.facts["database_info"]["Last committed transaction id"];
+        assert_eq!(id.as_str(), Some(told.to_string().as_str()), "{place}");
+        assert_eq!(last.append_index.map(|index| index.0), Some(last.tx_id.0), "{place}");
+        assert_eq!(u64::from(last.kernel_version.0), fixture.number("kernel_version"), "{place}");
+    }
+}
+
+#[test]
+fn the_checkpoints_are_the_servers() {
+    for fixture in fixtures() {
+        let place = fixture.logs.display();
+        let found = fixture.checkpoints();
+        let told = fixture.facts["checkpoints"].as_array().unwrap();
+        assert_eq!(found.len(), told.len(), "{place}");
+        let metadata = fixture.metadata();
+        let batches = fixture.batches();
+        for (found, told) in found.iter().zip(told) {
+            let (reason, tx_id) = (told["reason"].as_str().unwrap(), found.tx_id);
+            assert_eq!(Some(tx_id.0), told["transaction"].as_u64(), "{place}");
+            let index = found.append_index.unwrap();
+            let whole = format!(
+                "Checkpoint triggered by \"{reason}\" @ txId: {tx_id}, append index: {index}"
+            );
+            // Before kernel version 32 there was no room for all of it.
+            let long = found.kernel_version >= KernelVersion(32);
+            assert!(found.reason == whole || !long && whole.starts_with(&found.reason), "{whole}");
+            assert_eq!(found.reason.len(), if long { whole.len() } else { 75.min(whole.len()) });
+            assert_eq!(found.store_id, metadata.store_id, "{place}");
+            assert_eq!(found.oldest_not_completed, found.position, "{place}");
+            let tx = batches.iter().find(|batch| batch.tx_id == tx_id).unwrap();
+            assert_eq!(found.tx_checksum, tx.checksum, "{place}");
+            assert_eq!(found.tx_commit_time, tx.commit_time, "{place}");
+            assert_eq!(found.tx_kernel_version, Some(tx.kernel_version), "{place}");
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_is_found_where_the_kernel_version_changes_and_nowhere_else() {
+    let mut upgrades = 0;
+    for fixture in fixtures() {
+        for pair in fixture.batches().windows(2) {
+            let target = pair[1].kernel_version;
+            let expected = (pair[0].kernel_version != target).then_some(target);
+            assert_eq!(pair[0].upgrade_to, expected, "{}", fixture.logs.display());
+            upgrades += u32::from(expected.is_some());
+        }
+    }
+    assert!(upgrades >= 1);
+}
+
+#[test]
+fn every_store_is_of_the_format_that_the_server_says() {
+    for fixture in fixtures() {
+        let metadata = fixture.metadata();
+        let file = std::fs::read(fixture.store.join("neostore")).unwrap();
+        assert_eq!(metadata.encode(), file, "{}", fixture.store.display());
+        store_format::supported(&metadata.store_id).unwrap();
+        let told = &fixture.facts["database_info"]["Store format version"];
+        assert_eq!(told.as_str(), Some(metadata.store_id.format_name().as_str()));
+        for store in MANDATORY {
+            let path = fixture.store.join(store.file_name());
+            if path.exists() {
+                store.check_header(&std::fs::read(path).unwrap()).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn every_trees_newest_state_lies_within_its_file() {
+    let mut trees = 0;
+    for fixture in fixtures() {
+        let ids = MANDATORY.iter().map(|store| format!("{}.id", store.file_name()));
+        for name in DERIVED_TREES.iter().map(|name| (*name).to_owned()).chain(ids) {
+            let Ok(file) = std::fs::read(fixture.store.join(&name)) else { continue };
+            let newest = StatePages::decode(&file).unwrap().newest().unwrap();
+            assert!((3..=newest.last_id).contains(&newest.root_id), "{name}: {newest:?}");
+            if fixture.cleanly_stopped() {
+                assert!(newest.clean, "{name}");
+                assert!((newest.last_id + 1) * 8192 <= file.len() as u64, "{name}: {newest:?}");
+            }
+            trees += 1;
+        }
+    }
+    assert!(trees >= 8, "only {trees} trees");
+}
+
+#[test]
+fn all_command_types_that_are_known_from_real_data_occur() {
+    let mut types = BTreeSet::new();
+    for fixture in fixtures() {
+        for (_, path) in numbered(&fixture.logs, "neostore.transaction.db.") {
+            let log = std::fs::read(path).unwrap();
+            let mut reader = EntryReader::new(&log[128..], 128);
+            while let Some((_, entry)) = reader.next_entry().unwrap() {
+                if let Entry::Command(command) = entry {
+                    types.insert(command.type_code());
+                }
+            }
+        }
+    }
+    let seen: BTreeSet<u8> =
+        [1, 2, 3, 4, 5, 8, 9].into_iter().chain(16..=20).chain(22..=27).collect();
+    assert_eq!(types, seen);
+}
