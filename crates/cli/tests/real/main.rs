@@ -1,0 +1,6 @@
+//! Proof by real Neo4j: copies of a server under load, restored, started, checked.
+
+mod control;
+mod copies;
+mod parts;
+mod scene;

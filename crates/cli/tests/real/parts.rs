@@ -1,0 +1,120 @@
+//! A part of a server restored beside another one's, restores over what is there, and the promise
+//! that the source is only read.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use testkit::program::Service;
+use testkit::server::Server;
+use testkit::{verdict, versions};
+
+use crate::scene::{Scene, arg, one_at_a_time, program, start_and_examine};
+
+/// `neo4j` alone, restored into a server with its own `system`: the target's users stay. Then the
+/// same over a database that exists: refused without `--force`, refused while the server runs, and
+/// with `--force` the old one is moved aside, not deleted.
+#[test]
+fn one_database_goes_beside_another_servers_system() -> Result<()> {
+    let _guard = one_at_a_time();
+    for version in versions::under_test("one database beside another system") {
+        let scene = Scene::begin(&version, |server| server)?;
+        let service = scene.serve()?;
+        let copy = scene.back_up(&service, "backup", &["--database", "neo*"])?;
+        ensure!(copy.report["databases"].as_array().is_some_and(|list| list.len() == 1));
+        drop(service);
+        let (_, dir) = scene.end()?;
+
+        let home = dir.path().join("target");
+        let mut target = Server::builder(&version).home(&home).password("another-one").start()?;
+        let conf = target.conf();
+        let restore = ["restore", "--from", arg(&copy.backup), "--config", arg(&conf), "--json"];
+        let with_force = [restore.as_slice(), &["--force"]].concat();
+        let (code, refused) = program().outcome(&with_force)?;
+        ensure!(code != Some(0), "restored under a running server: {refused}");
+        ensure!(refused["error"]["code"] == "database_running", "{refused}");
+        target.stop()?;
+        let (code, refused) = program().outcome(&restore)?;
+        ensure!(code != Some(0) && refused["error"]["code"] == "target_unusable", "{refused}");
+        program().json(&with_force)?;
+        let replaced = home.join("data/neo4j-backup-replaced");
+        ensure!(replaced.is_dir(), "the old database was not kept in {}", replaced.display());
+
+        let mut target = Server::builder(&version).home(&home).password("another-one").start()?;
+        verdict::examine(&target, &copy.expected).into_result()?;
+        target.stop()?;
+    }
+    Ok(())
+}
+
+/// The service runs with the data directory mounted read-only, and still makes a right copy: so it
+/// writes nothing there.
+#[test]
+fn the_service_needs_only_to_read() -> Result<()> {
+    let _guard = one_at_a_time();
+    let Some(version) = versions::under_test("read-only").into_iter().next_back() else {
+        return Ok(());
+    };
+    let scene = Scene::begin(&version, |server| server)?;
+    let mounted = scene.dir.path().join("read-only");
+    std::fs::create_dir(&mounted)?;
+    let script = "mount --bind \"$1\" \"$2\" && mount -o remount,bind,ro \"$2\" \
+                  && ! touch \"$2/databases/x\" 2>/dev/null && shift && exec \"$0\" serve \
+                  --listen 127.0.0.1:0 --data \"$1\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_neo4j-backup")]);
+    command.args([arg(&scene.live.data_dir()), arg(&mounted)]);
+    let service = match Service::start(command) {
+        Ok(service) => service,
+        // Only root may mount. Crate source has a test that needs no mount.
+        Err(error) if !rustix::process::geteuid().is_root() => {
+            eprintln!("SKIPPED the read-only mount: {error:#}");
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let copy = scene.back_up(&service, "backup", &[])?;
+    drop(service);
+    let (version, dir) = scene.end()?;
+    copy.prove(&version, &dir.path().join("restored"))?;
+    Ok(())
+}
+
+/// A server that is killed and started again in the middle of a copy.
+#[test]
+fn a_restart_of_the_server_in_the_middle_of_a_copy() -> Result<()> {
+    let _guard = one_at_a_time();
+    for version in versions::under_test("a restart in the middle") {
+        let mut scene = Scene::begin(&version, |server| server)?;
+        let service = scene.serve()?;
+        let to = scene.dir.path().join("backup");
+        let port = service.port.to_string();
+        let history = scene.load.history();
+        let begun = std::time::Instant::now();
+        let child = program()
+            .command(&["-host", "-port", &port, "-to", arg(&to), "--json", "--limit-rate", "3MiB"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()?;
+        std::thread::sleep(Duration::from_secs(4));
+        scene.live.kill()?;
+        scene.live.start_again()?;
+        let output = child.wait_with_output()?;
+        let expected = history.expected(begun, std::time::Instant::now());
+        let report = String::from_utf8_lossy(&output.stdout).into_owned();
+        drop(service);
+        drop(scene.load);
+        scene.live.stop()?;
+        // Either a right backup or an error: never a wrong one, never a half one.
+        eprintln!("{}: {} {report}", version.name, output.status);
+        if output.status.success() {
+            let home = scene.dir.path().join("restored");
+            let data = home.join("data");
+            program().json(&["restore", "--from", arg(&to), "--to", arg(&data), "--json"])?;
+            start_and_examine(&version, &home, &expected, true)?;
+        } else {
+            ensure!(report.contains("\"error\""), "{report}");
+            ensure!(!to.join("databases").exists(), "a failed backup left databases behind");
+        }
+    }
+    Ok(())
+}
