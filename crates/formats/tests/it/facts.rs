@@ -1,7 +1,7 @@
 //! Goal: what we read is what the server itself says. Method: each fixture's `facts.json`.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use formats::checkpoint::{Checkpoint, decode_file};
 use formats::metadata::MetadataStore;
@@ -11,7 +11,7 @@ use formats::txlog::{Batch, Entry, EntryReader};
 use formats::{KernelVersion, store_format};
 use serde_json::Value;
 
-use crate::fixtures::{batches, log_dirs, numbered};
+use crate::fixtures::{batches, directories, fixtures_dir, numbered};
 
 /// A fixture: where its files lie, and what the server says.
 struct Fixture {
@@ -21,15 +21,19 @@ struct Fixture {
 }
 
 fn fixtures() -> Vec<Fixture> {
-    log_dirs()
-        .into_iter()
-        .map(|logs| {
-            let root = logs.parent().and_then(Path::parent).unwrap().to_owned();
-            let store = root.join("databases").join(logs.file_name().unwrap());
-            let facts = std::fs::read_to_string(root.join("facts.json")).unwrap();
-            Fixture { logs, store, facts: serde_json::from_str(&facts).unwrap() }
-        })
-        .collect()
+    let mut found = Vec::new();
+    for version in directories(&fixtures_dir()) {
+        for scenario in directories(&version) {
+            let facts = std::fs::read_to_string(scenario.join("facts.json")).unwrap();
+            found.push(Fixture {
+                logs: scenario.join("transactions/neo4j"),
+                store: scenario.join("databases/neo4j"),
+                facts: serde_json::from_str(&facts).unwrap(),
+            });
+        }
+    }
+    assert!(found.len() >= 10, "only {} fixtures", found.len());
+    found
 }
 
 impl Fixture {
@@ -66,7 +70,8 @@ impl Fixture {
 fn the_last_transaction_is_the_servers() {
     for fixture in fixtures() {
         let place = fixture.logs.display();
-        let last = *fixture.batches().last().unwrap();
+        // Not every fixture has transaction logs.
+        let Some(last) = fixture.batches().pop() else { continue };
         // Before recovery the server's tools know no more than the last checkpoint says.
         let told = if fixture.cleanly_stopped() {
             last.tx_id
@@ -105,7 +110,10 @@ fn the_checkpoints_are_the_servers() {
             assert_eq!(found.reason.len(), if long { whole.len() } else { 75.min(whole.len()) });
             assert_eq!(found.store_id, metadata.store_id, "{place}");
             assert_eq!(found.oldest_not_completed, found.position, "{place}");
-            let tx = batches.iter().find(|batch| batch.tx_id == tx_id).unwrap();
+            let Some(tx) = batches.iter().find(|batch| batch.tx_id == tx_id) else {
+                assert!(batches.is_empty(), "{place}: no transaction {tx_id}");
+                continue;
+            };
             assert_eq!(found.tx_checksum, tx.checksum, "{place}");
             assert_eq!(found.tx_commit_time, tx.commit_time, "{place}");
             assert_eq!(found.tx_kernel_version, Some(tx.kernel_version), "{place}");

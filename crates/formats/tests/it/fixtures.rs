@@ -6,25 +6,28 @@ use std::path::{Path, PathBuf};
 use formats::checkpoint::{Checkpoint, Tail, decode_file};
 use formats::txlog::{Batch, BatchReader, Chain, EntryReader, LogHeader};
 
-/// Directories that hold log files, over all fixtures.
-pub fn log_dirs() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
-    let mut dirs = Vec::new();
-    collect(&root, &mut dirs);
-    assert!(dirs.len() >= 8, "only {} log directories under {}", dirs.len(), root.display());
-    dirs
+/// Where fixtures lie: `<Neo4j's version>/<scenario>/`.
+pub fn fixtures_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
 }
 
-fn collect(dir: &Path, dirs: &mut Vec<PathBuf>) {
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+/// The directories in a directory, by name.
+pub fn directories(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
     paths.sort();
-    if !numbered(dir, "neostore.transaction.db.").is_empty() {
-        dirs.push(dir.to_owned());
+    paths
+}
+
+/// Directories that hold log files, over all fixtures.
+pub fn log_dirs() -> Vec<PathBuf> {
+    let mut dirs = Vec::new();
+    for scenario in directories(&fixtures_dir()).iter().flat_map(|version| directories(version)) {
+        dirs.extend(directories(&scenario.join("transactions")));
     }
-    for path in paths.into_iter().filter(|path| path.is_dir()) {
-        collect(&path, dirs);
-    }
+    dirs.retain(|dir| !numbered(dir, "neostore.transaction.db.").is_empty());
+    assert!(dirs.len() >= 8, "only {} log directories", dirs.len());
+    dirs
 }
 
 /// Numbered files of a directory, oldest first.
