@@ -5,6 +5,9 @@
 //! u8 tag of the elements, the elements without tags; with element tag 2 a byte each, 0 for true).
 //! Source: `LogCommandSerialization`, schema maps, 5.26.
 
+#[cfg(test)]
+mod tests;
+
 use crate::codec::{Codec, Layout};
 use crate::{Error, Result};
 

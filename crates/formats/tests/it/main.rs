@@ -1,6 +1,7 @@
 //! Formats against real servers' files, against bytes made by hand from their description, and
 //! against damage.
 
+mod chain;
 mod facts;
 mod fixtures;
 mod golden;

@@ -136,7 +136,9 @@ proptest! {
     }
 
     #[test]
-    fn checkpoint_files(header in header(), entries in proptest::collection::vec(checkpoint(), 0..5)) {
+    fn checkpoint_files(
+        header in header(), entries in proptest::collection::vec(checkpoint(), 0..5),
+    ) {
         let mut file = header.encode().to_vec();
         for checkpoint in &entries {
             file.extend(checkpoint.encode());

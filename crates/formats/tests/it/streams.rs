@@ -21,7 +21,7 @@ struct Chopped<'a> {
 impl Read for Chopped<'_> {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
         self.reads += 1;
-        if self.reads % 7 == 0 {
+        if self.reads.is_multiple_of(7) {
             return Err(std::io::ErrorKind::Interrupted.into());
         }
         let size = self.sizes[self.reads % self.sizes.len()].min(buf.len());

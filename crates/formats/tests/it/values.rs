@@ -191,10 +191,13 @@ fn change<T: Clone + std::fmt::Debug + 'static>(
 
 /// A command that this kernel version may have.
 pub fn command(version: KernelVersion) -> BoxedStrategy<Command> {
-    let value =
-        || (any::<u8>(), any::<i64>()).prop_map(|(flags, value)| MetadataRecord { flags, value });
+    let value = || {
+        let fields = (any::<u8>(), any::<i64>());
+        fields.prop_map(|(flags, value)| MetadataRecord { flags, value })
+    };
     let common = prop_oneof![
-        3 => (any::<i64>(), change(version, node())).prop_map(|(id, change)| Command::Node { id, change }),
+        3 => (any::<i64>(), change(version, node()))
+            .prop_map(|(id, change)| Command::Node { id, change }),
         3 => (any::<i64>(), change(version, property()))
             .prop_map(|(id, change)| Command::Property { id, change }),
         3 => (any::<i64>(), change(version, relationship()))
