@@ -1,0 +1,6 @@
+//! The service over raw HTTP, with a synthetic source.
+
+mod limits;
+mod sessions;
+mod start;
+mod synthetic;
