@@ -100,23 +100,24 @@ fn upgrade(home: &Path) -> Result<Facts> {
     Ok(all)
 }
 
+/// Facts of the graph come from a copy that the server has recovered: asking the first server
+/// would give it time for one more checkpoint.
 fn killed(version: &Version, home: &Path) -> Result<Facts> {
     let mut server = builder(version, home, &[]).start()?;
     workload::everything(&server)?;
-    let all = facts::from_server(&server)?;
     server.kill()?;
-    let mut all = finish(version, home, all)?;
-    // Before recovery `database info` tells of the last checkpoint's transaction, not the last.
+    let before = finish(version, home, Facts::new())?;
     let recovered = tempfile::tempdir()?;
     files::copy_tree(home, recovered.path())?;
-    let after = one_server(version, recovered.path(), &[], |_| Ok(()))?;
-    for fact in ["node_count", "relationship_count", "nodes", "relationships"] {
-        ensure!(all.get(fact) == after.get(fact), "{fact} changed by recovery");
+    let mut all = one_server(version, recovered.path(), &[], |_| Ok(()))?;
+
+    // Before recovery `database info` tells of the last checkpoint's transaction, not the last.
+    let at_checkpoint = before["last_transaction_id"].clone();
+    ensure!(at_checkpoint != all["last_transaction_id"], "nothing came after the last checkpoint");
+    all.insert("last_transaction_id_at_checkpoint".to_owned(), at_checkpoint);
+    for name in ["database_info", "checkpoints"] {
+        all.insert(name.to_owned(), before[name].clone());
     }
-    let name = "last_transaction_id";
-    let at_checkpoint = all.insert(name.to_owned(), after[name].clone());
-    ensure!(at_checkpoint.as_ref() != after.get(name), "nothing came after the last checkpoint");
-    all.insert("last_transaction_id_at_checkpoint".to_owned(), at_checkpoint.into());
     Ok(all)
 }
 
