@@ -89,10 +89,21 @@ mod tests {
         check("::1", Some(1), "[::1]:1");
         check("[::1]", None, "[::1]:6362");
         check("[fd00::1]:7000", None, "[fd00::1]:7000");
-        for text in
-            ["", ":6362", "[::1", "[::1]x", "[db1]:1", "db1:", "db1:x", "db1:65536", "http://db1",
-             "a b", "user@db1", "db1/x", "1:2:3:4"]
-        {
+        for text in [
+            "",
+            ":6362",
+            "[::1",
+            "[::1]x",
+            "[db1]:1",
+            "db1:",
+            "db1:x",
+            "db1:65536",
+            "http://db1",
+            "a b",
+            "user@db1",
+            "db1/x",
+            "1:2:3:4",
+        ] {
             assert!(Address::of_flags(text, None).is_err(), "{text:?}");
         }
         assert!(Address::of_flags("db1:1", Some(2)).is_err());

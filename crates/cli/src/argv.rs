@@ -78,7 +78,8 @@ mod tests {
     /// `--json` counts anywhere but after `--`.
     #[test]
     fn json_is_seen_before_parsing() {
-        let check = |line: &str| wants_json(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        let check =
+            |line: &str| wants_json(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
         assert!(check("n --nonsense --json"));
         assert!(!check("n --nonsense"));
         assert!(!check("n -- --json"));

@@ -157,11 +157,8 @@ pub fn markdown() -> String {
          | status | code | what happened | what to do |\n|---:|---|---|---|\n",
     );
     for row in TABLE {
-        let _ = writeln!(
-            text,
-            "| {} | `{}` | {} | {} |",
-            row.status, row.word, row.meaning, row.hint
-        );
+        let _ =
+            writeln!(text, "| {} | `{}` | {} | {} |", row.status, row.word, row.meaning, row.hint);
     }
     text.push_str(
         "\nA run over several databases goes on after a failure. If all failed the same way, the \

@@ -84,7 +84,10 @@ pub fn chain(error: &dyn Error) -> String {
 
 /// What comes from a peer or a file name must not steer the terminal.
 pub fn one_line(text: &str) -> String {
-    text.split(|c: char| c.is_control()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    text.split(|c: char| c.is_control())
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]

@@ -19,12 +19,10 @@ pub enum LogFormat {
 /// Begins to write events of at least that level; `NEO4J_BACKUP_LOG` overrides it, with the syntax
 /// of tracing's filters.
 pub fn start(level: &str, format: LogFormat) {
-    let filter = EnvFilter::try_from_env("NEO4J_BACKUP_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(level));
-    let events = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(|| Stderr);
+    let filter =
+        EnvFilter::try_from_env("NEO4J_BACKUP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let events =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(|| Stderr);
     // Fails only if it was started before.
     let _ = match format {
         LogFormat::Text => events.try_init(),

@@ -115,7 +115,12 @@ impl View {
     fn new(name: &str) -> Self {
         let now = Instant::now();
         if !std::io::stderr().is_terminal() {
-            return Self::Lines { name: name.to_owned(), started: now, last: now, told_bytes: None };
+            return Self::Lines {
+                name: name.to_owned(),
+                started: now,
+                last: now,
+                told_bytes: None,
+            };
         }
         let bar = BARS.add(ProgressBar::new(0));
         let template = "{prefix} [{bar:30}] {binary_bytes}/{binary_total_bytes} \

@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn rates() {
-        let check = |text: &str, expected: u64| assert_eq!(parse_rate(text), Ok(expected), "{text}");
+        let check =
+            |text: &str, expected: u64| assert_eq!(parse_rate(text), Ok(expected), "{text}");
         check("50MiB", 50 << 20);
         check("50MiB/s", 50 << 20);
         check("50 mib/s", 50 << 20);
@@ -97,7 +98,9 @@ mod tests {
         check("800KB", 800_000);
         check("2GB", 2_000_000_000);
         check("65536", 65_536);
-        for text in ["", "MiB", "50M", "50MiB/min", "-1MiB", "0", "63KiB", "1e9", "nan", "99999999GiB"] {
+        for text in
+            ["", "MiB", "50M", "50MiB/min", "-1MiB", "0", "63KiB", "1e9", "nan", "99999999GiB"]
+        {
             assert!(parse_rate(text).is_err(), "{text}");
         }
     }

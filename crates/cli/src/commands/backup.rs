@@ -83,7 +83,8 @@ fn client_options(args: &BackupArgs, address: &Address, output: Output) -> Resul
         };
         let text = std::fs::read_to_string(path).map_err(|error| refuse(&error.to_string()))?;
         let token = text.trim();
-        if token.is_empty() || token.contains(|c: char| c.is_whitespace() || !c.is_ascii_graphic()) {
+        if token.is_empty() || token.contains(|c: char| c.is_whitespace() || !c.is_ascii_graphic())
+        {
             return Err(refuse("not one token")
                 .hint("the client's file is the one that `token --client-file` made"));
         }

@@ -46,8 +46,9 @@ pub fn run(args: RestoreArgs, output: Output) -> Ended {
         Ok(restore::restore(&disk, &args.from, &options, &|bytes| meter.add_done(bytes))?)
     });
     let report = interrupted.map_err(|failure| match failure.code {
-        ExitCode::Interrupted => failure
-            .hint("nothing was restored; the next restore removes what this one has begun"),
+        ExitCode::Interrupted => {
+            failure.hint("nothing was restored; the next restore removes what this one has begun")
+        }
         _ => failure,
     })?;
     tell(&report, output);

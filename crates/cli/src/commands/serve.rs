@@ -16,8 +16,8 @@ use crate::catalog::SourceCatalog;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
-use crate::output::{self, Ended};
 use crate::logging;
+use crate::output::{self, Ended};
 
 /// One per stream that reads files, and some for questions.
 const BLOCKING_THREADS: usize = 24;
@@ -75,8 +75,10 @@ fn find_installation(args: &ServeArgs) -> Result<Installation> {
     if here.is_file() {
         return Ok(Installation::from_config(here)?);
     }
-    Err(Failure::usage("no server to serve: NEO4J_CONF is not set and ./conf/neo4j.conf is missing")
-        .hint("give --config NEO4J_CONF or --data DATA_DIR"))
+    Err(Failure::usage(
+        "no server to serve: NEO4J_CONF is not set and ./conf/neo4j.conf is missing",
+    )
+    .hint("give --config NEO4J_CONF or --data DATA_DIR"))
 }
 
 /// Fails early where there is no Neo4j; says what there is.

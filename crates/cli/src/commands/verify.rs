@@ -55,7 +55,10 @@ pub fn run(args: VerifyArgs, output: Output) -> Ended {
     let (databases, size) = (report.databases.join(", "), units::bytes(report.bytes));
     match failure {
         None => {
-            output.line(format!("{databases}: {} files, {size}, all as they should be", report.files));
+            output.line(format!(
+                "{databases}: {} files, {size}, all as they should be",
+                report.files
+            ));
             Ok(ExitCode::Ok)
         }
         Some(failure) if output.json => Ok(failure.code),
@@ -72,7 +75,8 @@ fn failure_of(report: &Report) -> Option<Failure> {
         return Some(Failure::new(ExitCode::TargetInUse, message).hint("run verify again"));
     }
     let count = report.findings.len();
-    let message = format!("the backup is damaged: {count} finding{}", if count == 1 { "" } else { "s" });
+    let message =
+        format!("the backup is damaged: {count} finding{}", if count == 1 { "" } else { "s" });
     Some(Failure::new(ExitCode::CorruptData, message))
 }
 

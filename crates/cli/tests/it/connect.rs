@@ -93,8 +93,16 @@ fn bad_certificates_and_tokens() {
     std::fs::write(&empty, "").unwrap();
     for flag in ["--ca", "--token-file"] {
         for file in [empty.as_path(), &dir.path().join("missing")] {
-            let line =
-                ["-host", "-port", "1", "-to", to.to_str().unwrap(), "--json", flag, file.to_str().unwrap()];
+            let line = [
+                "-host",
+                "-port",
+                "1",
+                "-to",
+                to.to_str().unwrap(),
+                "--json",
+                flag,
+                file.to_str().unwrap(),
+            ];
             let ran = run(line);
             assert_eq!((ran.status, ran.code().as_str()), (3, "bad_configuration"), "{ran:?}");
         }

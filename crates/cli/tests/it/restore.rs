@@ -29,7 +29,7 @@ fn to_a_data_directory() {
     let restored = tree(&data);
     let ran = run(line.iter().chain(&["--json"]));
     assert_eq!((ran.status, ran.code().as_str()), (31, "target_exists"), "{ran:?}");
-    assert_eq!(tree(&data), restored);
+    assert!(tree(&data) == restored, "the refused run changed something");
     let ran = run(line.iter().chain(&["--force", "--json"]));
     assert_eq!(ran.status, 0, "{ran:?}");
     assert_eq!(ran.json()["databases"][0]["name"], "neo4j");

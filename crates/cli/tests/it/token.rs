@@ -51,7 +51,14 @@ fn the_service_asks_for_it() {
     for (name, scope) in [("good", "backup"), ("metrics", "metrics")] {
         let client = path(name);
         let ran = run([
-            "token", "--name", name, "--scope", scope, "--client-file", &client, "--token-file",
+            "token",
+            "--name",
+            name,
+            "--scope",
+            scope,
+            "--client-file",
+            &client,
+            "--token-file",
             &tokens,
         ]);
         assert_eq!(ran.status, 0, "{ran:?}");

@@ -53,7 +53,8 @@ impl Globs {
                 DatabaseState::Unreadable => "unreadable",
             };
             let detail = one_line(&database.detail.unwrap_or_default());
-            let why = if detail.is_empty() { state.to_owned() } else { format!("{state}: {detail}") };
+            let why =
+                if detail.is_empty() { state.to_owned() } else { format!("{state}: {detail}") };
             if all && database.state == DatabaseState::Creating {
                 results.skipped.push((database.name, why));
             } else {

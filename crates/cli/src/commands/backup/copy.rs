@@ -24,12 +24,7 @@ pub struct Run<'a> {
 
 impl Run<'_> {
     /// Copies a database; on a failure the backup that was there is as it was.
-    pub async fn database(
-        &self,
-        name: &str,
-        full: bool,
-        output: Output,
-    ) -> Result<DatabaseEntry> {
+    pub async fn database(&self, name: &str, full: bool, output: Output) -> Result<DatabaseEntry> {
         if !full {
             self.mirror.refuse_existing(name)?;
         }
@@ -48,7 +43,7 @@ impl Run<'_> {
         let progress = Progress::start(name, output);
         let sink: Arc<dyn Sink> = Arc::<Staged>::clone(&staged);
         let ran = tokio::select! {
-            ran = copy.run(sink, progress.meter()) => ran.map_err(Failure::from),
+            ran = copy.run(sink, progress.meter()) => ran.map_err(lost),
             () = self.interrupt.wait() => Err(Failure::interrupted()),
         };
         drop(progress);
@@ -87,6 +82,18 @@ impl Run<'_> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Once a session is open, a service that cannot be reached is one that went away.
+fn lost(error: client::Error) -> Failure {
+    let failure = Failure::from(error);
+    match failure.code {
+        ExitCode::CannotConnect => {
+            let message = format!("the service went away: {}", failure.message);
+            Failure::new(ExitCode::ConnectionLost, message)
+        }
+        _ => failure,
     }
 }
 
