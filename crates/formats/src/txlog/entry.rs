@@ -2,14 +2,19 @@
 //!
 //! | type | name | body |
 //! |---|---|---|
-//! | 1 | START | i64 time, i64 last committed transaction, [i32 previous checksum: to kernel version 21], [i64 append index: from 17], [i64 sequence number: from 30], i32 n, n bytes |
+//! | 1 | START | i64 time, i64 last committed transaction, [P], [A], [S], i32 n, n bytes |
 //! | 3 | COMMAND | a command |
 //! | 5 | COMMIT | i64 transaction id, i64 time, i32 checksum |
-//! | 10 | CHUNK_START | i64 time, i64 chunk, i64 previous batch's append index, [i64 append index: from 17] |
+//! | 10 | CHUNK_START | i64 time, i64 chunk, i64 previous batch's append index, [A] |
 //! | 11 | CHUNK_END | i64 transaction id, i64 chunk, i32 checksum |
-//! | 12 | ROLLBACK | i64 transaction id, i64 time, [i64 append index: from 17], i32 checksum |
+//! | 12 | ROLLBACK | i64 transaction id, i64 time, [A], i32 checksum |
 //!
-//! Source: `LogEntrySerializationSets`, 5.26 and 2026.08; fixtures for kernel versions 16, 20, 32.
+//! - P: i32 previous checksum, to kernel version 21
+//! - A: i64 append index, from 17 on
+//! - S: i64 sequence number, from 30 on
+//!
+//! Source: `LogEntrySerializationSets`, 5.26 and 2026.08. Evidence: fixtures of kernel versions 17
+//! to 22, 29, 31 and 32 confirm START, COMMAND and COMMIT; the others are inferred from code.
 
 use std::io::Read;
 

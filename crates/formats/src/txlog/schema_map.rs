@@ -3,7 +3,9 @@
 //! i32 n, then n times: i32 length and UTF-8 key, u8 tag, value. Tags: 0 true, 1 false, 3 i8,
 //! 4 i16, 5 i32, 6 i64, 7 f32, 8 f64, 9 string (i32 length, UTF-8), 10 char (i32), 11 array (i32 n,
 //! u8 tag of the elements, the elements without tags; with element tag 2 a byte each, 0 for true).
-//! Source: `LogCommandSerialization`, schema maps, 5.26.
+//! An array's elements have at least a byte each, so that a count cannot promise more than there
+//! is. Source: `LogCommandSerialization`, schema maps, 5.26. Evidence: the
+//! schema rules of all fixtures; char and f32 are inferred.
 
 #[cfg(test)]
 mod tests;

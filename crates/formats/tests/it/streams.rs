@@ -1,6 +1,6 @@
 //! Goal: how bytes arrive makes no difference, and memory does not grow with what they hold.
-//! Method: readers that give a few bytes at a time, and one command of 100 MB that is made up
-//! while it is read.
+//! Method: readers that give a few bytes at a time, and one command of over 100 MB that is made
+//! up while it is read, of records that are many or large.
 
 use std::io::Read;
 
@@ -65,8 +65,8 @@ fn batches_at_every_place_of_the_buffers_border_are_read() {
     assert!(found.iter().zip(1..).all(|(batch, id)| batch.tx_id == TxId(id)));
 }
 
-/// A transaction with one command that creates a property of 800,000 dynamic records, made while
-/// it is read; notes the largest buffer that it was asked to fill.
+/// A transaction with one command that creates a property of many dynamic records, made while it
+/// is read; notes the largest buffer that it was asked to fill.
 struct LargeCommand {
     /// What is to come, last piece first.
     head: Vec<u8>,
@@ -80,10 +80,8 @@ struct LargeCommand {
     largest_read: usize,
 }
 
-const RECORDS: u32 = 800_000;
-
 impl LargeCommand {
-    fn new() -> Self {
+    fn new(records: u32, data_bytes: i32) -> Self {
         let version = KernelVersion(20);
         let mut head = start(5).encode(version).unwrap();
         head.extend(bytes(
@@ -95,13 +93,13 @@ impl LargeCommand {
              01               ; one block
              08 00*8          ;   of 8 bytes",
         ));
-        head.extend(RECORDS.to_le_bytes());
-        let data = vec![0x61; 120];
+        head.extend(records.to_le_bytes());
+        let data = vec![0x61; usize::try_from(data_bytes).unwrap()];
         let record = DynamicRecord { id: 99, kind: 9, flags: 1, next: 100, data };
         let mut record_bytes = record.id.to_le_bytes().to_vec();
         record_bytes.extend(record.kind.to_le_bytes());
         record_bytes.push(record.flags);
-        record_bytes.extend(120_i32.to_le_bytes());
+        record_bytes.extend(data_bytes.to_le_bytes());
         record_bytes.extend(record.next.to_le_bytes());
         record_bytes.extend(record.data);
         // No deleted records, then COMMIT without its checksum.
@@ -110,7 +108,7 @@ impl LargeCommand {
         Self {
             head,
             record: record_bytes,
-            records: RECORDS,
+            records,
             tail,
             pending: Vec::new(),
             at: 0,
@@ -162,14 +160,16 @@ fn peak_resident_bytes() -> u64 {
 
 #[test]
 fn a_command_larger_than_memory_is_read_in_constant_memory() {
-    let mut source = LargeCommand::new();
-    let mut reader = BatchReader::new(&mut source, 0);
-    let batch = reader.next_batch().unwrap().unwrap();
-    assert_eq!((batch.tx_id, batch.commands), (TxId(5), 1));
-    assert_eq!(reader.next_batch().unwrap(), None);
-    assert!(batch.end > 110_000_000, "{batch:?}");
-    assert_eq!(source.given, batch.end);
-    assert!(source.largest_read <= 256 << 10, "{}", source.largest_read);
-    let peak = peak_resident_bytes();
-    assert!(peak < 100 << 20, "{peak} bytes resident");
+    for (records, data_bytes) in [(800_000, 120), (4_000_000, 8)] {
+        let mut source = LargeCommand::new(records, data_bytes);
+        let mut reader = BatchReader::new(&mut source, 0);
+        let batch = reader.next_batch().unwrap().unwrap();
+        assert_eq!((batch.tx_id, batch.commands), (TxId(5), 1));
+        assert_eq!(reader.next_batch().unwrap(), None);
+        assert!(batch.end > 110_000_000, "{batch:?}");
+        assert_eq!(source.given, batch.end);
+        assert!(source.largest_read <= 256 << 10, "{}", source.largest_read);
+        let peak = peak_resident_bytes();
+        assert!(peak < 100 << 20, "{peak} bytes resident");
+    }
 }
