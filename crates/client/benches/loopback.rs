@@ -83,7 +83,7 @@ async fn main() {
         config.listen.set_port(0);
         let (listening, address) = tokio::sync::oneshot::channel();
         let service = tokio::spawn(async move {
-            let tell = |address| drop(listening.send(address));
+            let tell = |address| listening.send(address).expect("someone waits");
             service::serve(config, tell, std::future::pending()).await
         });
         let address = address.await.expect("the service listens");

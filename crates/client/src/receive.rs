@@ -160,7 +160,7 @@ impl Receiver {
         if offset_bytes != state.complete_to || state.at <= offset_bytes {
             return protocol(format!("a hash of block {offset_bytes} that did not come"));
         }
-        if state.complete_to % self.block_bytes != 0 {
+        if !state.complete_to.is_multiple_of(self.block_bytes) {
             return protocol(format!("a block at {offset_bytes} after the last one"));
         }
         if state.hasher.finalize() != blake3::Hash::from_bytes(hash) {

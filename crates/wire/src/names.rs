@@ -2,6 +2,8 @@
 //!
 //! A client creates files under names that a server sends, so it takes only the known set.
 
+use formats::record_store::{DERIVED_TREES, MANDATORY};
+
 use crate::api::FileKind;
 
 /// The deepest path that is accepted, in parts.
@@ -10,29 +12,6 @@ pub const MAX_DEPTH: usize = 8;
 pub const MAX_PART_BYTES: usize = 255;
 /// The longest name of a database, as Neo4j has it.
 pub const MAX_DATABASE_BYTES: usize = 63;
-
-/// The record stores of the formats `standard` and `aligned`, which every store has.
-const RECORD_STORES: [&str; 15] = [
-    "neostore",
-    "neostore.nodestore.db",
-    "neostore.nodestore.db.labels",
-    "neostore.relationshipstore.db",
-    "neostore.relationshipgroupstore.db",
-    "neostore.propertystore.db",
-    "neostore.propertystore.db.strings",
-    "neostore.propertystore.db.arrays",
-    "neostore.propertystore.db.index",
-    "neostore.propertystore.db.index.keys",
-    "neostore.labeltokenstore.db",
-    "neostore.labeltokenstore.db.names",
-    "neostore.relationshiptypestore.db",
-    "neostore.relationshiptypestore.db.names",
-    "neostore.schemastore.db",
-];
-
-/// The trees beside the record stores that are not id allocators.
-const STORE_TREES: [&str; 3] =
-    ["neostore.counts.db", "neostore.relationshipgroupstore.degrees.db", "neostore.indexstats.db"];
 
 /// A name that is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +41,7 @@ pub fn check_path(kind: FileKind, path: &str) -> Result<(), NameError> {
         }
     }
     let known = match kind {
-        FileKind::Record => RECORD_STORES.contains(&path),
+        FileKind::Record => is_record_store(path),
         FileKind::Tree => is_store_tree(path) || is_index_file(&parts),
         FileKind::Lucene => is_index_file(&parts),
         FileKind::Log => is_numbered(path, "neostore.transaction.db."),
@@ -116,9 +95,12 @@ fn part_fault(part: &str) -> Option<&'static str> {
     None
 }
 
+fn is_record_store(path: &str) -> bool {
+    MANDATORY.iter().any(|store| store.file_name() == path)
+}
+
 fn is_store_tree(path: &str) -> bool {
-    let allocator_of = path.strip_suffix(".id");
-    STORE_TREES.contains(&path) || allocator_of.is_some_and(|store| RECORD_STORES.contains(&store))
+    DERIVED_TREES.contains(&path) || path.strip_suffix(".id").is_some_and(is_record_store)
 }
 
 /// `schema/index/<provider>/<index id>/` and at least one more part.

@@ -131,8 +131,16 @@ impl Run {
                 self.complete(id, end).await?;
                 return Ok(Derived::Whole { id, size_bytes: end });
             }
-            let checked: Checked =
-                self.conversation.ask(Method::POST, &format!("/files/{id}/check")).await?;
+            let path = format!("/files/{id}/check");
+            let checked: Checked = match self.conversation.ask(Method::POST, &path).await {
+                Err(Error::Remote(detail)) if of_source(detail.code) => {
+                    self.discard(id).await?;
+                    self.tally.take_back(end);
+                    let (path, reason) = (file.path, detail.message);
+                    return Ok(Derived::LeftOut(LeftOut { path, reason }));
+                }
+                checked => checked?,
+            };
             if checked.whole && end == size_bytes {
                 self.complete(id, end).await?;
                 return Ok(Derived::Whole { id, size_bytes: end });
@@ -254,12 +262,15 @@ impl Run {
 /// A file whose ranges are being fetched: how many are, and where the others ended.
 struct Parts {
     file: FileInfo,
-    open: Mutex<(usize, Vec<(Range<u64>, u64)>)>,
+    open: Mutex<(usize, Ends)>,
 }
+
+/// Ranges, and where each of them ended.
+type Ends = Vec<(Range<u64>, u64)>;
 
 impl Parts {
     /// Notes where a range ended; all ends, if it was the last one.
-    fn ended(&self, range: Range<u64>, end: End) -> Option<Vec<(Range<u64>, u64)>> {
+    fn ended(&self, range: Range<u64>, end: End) -> Option<Ends> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.0 -= 1;
         open.1.push((range, end.offset_bytes));

@@ -14,7 +14,7 @@ use crate::synthetic::{Knobs, Synthetic, byte_at};
 /// A service that stops when it is dropped.
 pub struct Running {
     pub address: SocketAddr,
-    pub stop: Option<oneshot::Sender<()>>,
+    _stop: oneshot::Sender<()>,
     pub task: tokio::task::JoinHandle<Result<(), service::Error>>,
 }
 
@@ -31,7 +31,7 @@ pub async fn serve(knobs: &Arc<Knobs>, change: impl FnOnce(&mut ServiceConfig)) 
         })
         .await
     });
-    Running { address: address.await.unwrap(), stop: Some(stop), task }
+    Running { address: address.await.unwrap(), _stop: stop, task }
 }
 
 pub fn options(address: SocketAddr) -> ClientOptions {

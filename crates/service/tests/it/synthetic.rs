@@ -40,10 +40,8 @@ pub fn byte_at(file: u32, offset: u64) -> u8 {
 }
 
 pub fn fill(file: u32, offset: u64, buf: &mut [u8]) {
-    let mut at = offset;
-    for byte in buf.iter_mut() {
+    for (at, byte) in (offset..).zip(buf) {
         *byte = byte_at(file, at);
-        at += 1;
     }
 }
 
