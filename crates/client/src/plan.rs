@@ -99,7 +99,7 @@ impl Seen {
     }
 }
 
-/// The ranges of a file, each but the last a whole number of blocks; one empty range if it is empty.
+/// The ranges of a file, each but the last a whole number of blocks; an empty file has one.
 pub(crate) fn ranges(size_bytes: u64, block_bytes: u64) -> Vec<Range<u64>> {
     let step = RANGE_BYTES.max(block_bytes);
     let mut ranges = Vec::new();

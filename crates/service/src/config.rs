@@ -106,7 +106,8 @@ impl ServiceConfig {
         if !self.insecure {
             return Err(Error::Insecure { listen: self.listen, missing });
         }
-        tracing::warn!(listen = %self.listen, missing, "serving beyond loopback without protection");
+        let listen = self.listen;
+        tracing::warn!(%listen, missing, "serving beyond loopback without protection");
         Ok(())
     }
 

@@ -16,8 +16,8 @@
 //! | `END` | offset where the range ended (8), 1 if that is the file's end, else 0 (1) |
 //! | `ERROR` | an [`ErrorBody`] as JSON |
 //!
-//! A stream's `DATA` frames are contiguous and never reach over a block's end; a `BLOCK` follows the
-//! last byte of each block (the file's last block may be shorter); `END` or `ERROR` is last.
+//! A stream's `DATA` frames are contiguous and never reach over a block's end; a `BLOCK` follows
+//! the last byte of each block (the file's last block may be shorter); `END` or `ERROR` is last.
 
 mod decode;
 mod error;

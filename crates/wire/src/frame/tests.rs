@@ -39,7 +39,8 @@ fn decode(bytes: &[u8], piece: usize) -> Result<Vec<Frame>, FrameError> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    let line = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>() + "\n";
+    bytes.chunks(32).map(line).collect()
 }
 
 /// The bytes of each kind of frame, so that no later version changes them by accident.
@@ -50,23 +51,35 @@ fn golden_bytes() {
     };
     let [data, block, end]: [Frame; 3] = sample().try_into().unwrap();
     // length 13, DATA, crc, offset, the five bytes
-    check(data, expect!["0d000000010000002e2a307d04030201000000006e656f346a"]);
+    check(
+        data,
+        expect![[r#"
+            0d000000010000002e2a307d04030201000000006e656f346a
+        "#]],
+    );
     // length 40, BLOCK, crc, offset, 32 bytes of hash
     check(
         block,
-        expect![
-            "28000000020000002b18cef100001000000000000707070707070707070707070707070707070707070707070707070707070707"
-        ],
+        expect![[r#"
+            28000000020000002b18cef10000100000000000070707070707070707070707
+            0707070707070707070707070707070707070707
+        "#]],
     );
     // length 9, END, crc, offset, flag
-    check(end, expect!["0900000003000000df9fa79e090000000000000001"]);
+    check(
+        end,
+        expect![[r#"
+            0900000003000000df9fa79e090000000000000001
+        "#]],
+    );
     let detail = ErrorDetail { code: ErrorCode::Busy, message: "stop".into(), hint: None };
     // length, ERROR, crc, JSON
     check(
         Frame::Error(ErrorBody { error: detail }),
-        expect![
-            "2a000000040000003f76d5737b226572726f72223a7b22636f6465223a2262757379222c226d657373616765223a2273746f70227d7d"
-        ],
+        expect![[r#"
+            2a000000040000003f76d5737b226572726f72223a7b22636f6465223a226275
+            7379222c226d657373616765223a2273746f70227d7d
+        "#]],
     );
 }
 
