@@ -71,8 +71,6 @@ pub trait DiskFile: Send + Sync + Debug {
     fn set_len(&self, size_bytes: u64) -> Result<()>;
     /// Makes all that has been written durable.
     fn sync(&self) -> Result<()>;
-    /// Starts or hastens writing back what has been written, without a promise; see `Flusher`.
-    fn write_back(&self) -> Result<()>;
 }
 
 /// The disk itself.
@@ -82,6 +80,7 @@ pub struct RealDisk;
 impl RealDisk {
     /// The disk, as the shared seam that other crates take.
     #[must_use]
+    #[expect(clippy::new_ret_no_self, reason = "nobody needs the disk but behind its seam")]
     pub fn new() -> Arc<dyn Disk> {
         Arc::new(Self)
     }
@@ -159,10 +158,6 @@ impl DiskFile for RealFile {
 
     fn sync(&self) -> Result<()> {
         self.file.sync_all().map_err(Error::io("sync", &self.path))
-    }
-
-    fn write_back(&self) -> Result<()> {
-        self.file.sync_data().map_err(Error::io("write back", &self.path))
     }
 }
 

@@ -213,9 +213,4 @@ impl DiskFile for FaultFile {
         self.state.check("sync", &self.path)?;
         self.file.sync()
     }
-
-    fn write_back(&self) -> Result<()> {
-        self.state.check("write back", &self.path)?;
-        self.file.write_back()
-    }
 }

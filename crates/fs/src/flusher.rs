@@ -1,7 +1,12 @@
-//! Writing back early, so that the sync at the end is short.
+//! Syncing files as they become complete, while others are still being written.
+//!
+//! Measured on ext4: several syncs at once are two to three times faster than one after the other,
+//! and syncing a file that is still being written (every 64 MiB) made the whole two to three
+//! times slower, so that is not done.
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -11,11 +16,14 @@ use crate::{DiskFile, Result};
 /// How many requests may wait; more make the writers wait, which bounds the dirty memory.
 const QUEUE: usize = 64;
 
-/// A thread that syncs files while others are being written.
+/// Syncs that run at the same time share one commit of the file system's journal.
+const THREADS: usize = 4;
+
+/// Threads that sync files while others are being written.
 #[derive(Debug)]
 pub struct Flusher {
     queue: SyncSender<Request>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
 }
 
@@ -28,26 +36,22 @@ struct Shared {
 
 #[derive(Debug)]
 enum Request {
-    WriteBack(Arc<dyn DiskFile>),
     Sync(Arc<dyn DiskFile>),
     Stop,
 }
 
 impl Flusher {
-    /// Starts the thread.
+    /// Starts the threads.
     #[must_use]
     pub fn start() -> Self {
         let (queue, requests) = sync_channel(QUEUE);
-        let shared = Arc::new(Shared::default());
-        let keep = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || run(&requests, &keep));
-        Self { queue, thread: Some(thread), shared }
-    }
-
-    /// Asks for an early write-back of a file that is still being written. Never waits.
-    pub fn write_back(&self, file: &Arc<dyn DiskFile>) {
-        // Where the thread is behind already, one more request would not make it faster.
-        drop(self.queue.try_send(Request::WriteBack(Arc::clone(file))));
+        let (shared, requests) = (Arc::new(Shared::default()), Arc::new(Mutex::new(requests)));
+        let spawn = |_| {
+            let (shared, requests) = (Arc::clone(&shared), Arc::clone(&requests));
+            std::thread::spawn(move || run(&requests, &shared))
+        };
+        let threads = (0..THREADS).map(spawn).collect();
+        Self { queue, threads, shared }
     }
 
     /// Asks for a file to be synced and closed. An error appears in [`Flusher::finish`].
@@ -67,31 +71,35 @@ impl Flusher {
     }
 
     fn stop(&mut self) {
-        drop(self.queue.send(Request::Stop));
-        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
-            std::panic::resume_unwind(panic);
+        for _ in &self.threads {
+            drop(self.queue.send(Request::Stop));
+        }
+        for thread in self.threads.drain(..) {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
     }
 }
 
 impl Drop for Flusher {
     fn drop(&mut self) {
-        if self.thread.is_some() && !std::thread::panicking() {
+        if !self.threads.is_empty() && !std::thread::panicking() {
             self.shared.abandoned.store(true, Ordering::Relaxed);
             self.stop();
         }
     }
 }
 
-fn run(requests: &Receiver<Request>, shared: &Shared) {
-    while let Ok(request) = requests.recv() {
+fn run(requests: &Mutex<Receiver<Request>>, shared: &Shared) {
+    loop {
+        let request = requests.lock().unwrap_or_else(PoisonError::into_inner).recv();
         if shared.abandoned.load(Ordering::Relaxed) {
             return;
         }
         let done = match request {
-            Request::WriteBack(file) => file.write_back(),
-            Request::Sync(file) => file.sync(),
-            Request::Stop => return,
+            Ok(Request::Sync(file)) => file.sync(),
+            Ok(Request::Stop) | Err(_) => return,
         };
         if let (Err(error), Ok(mut failed)) = (done, shared.failed.lock()) {
             failed.get_or_insert(error);

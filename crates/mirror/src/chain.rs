@@ -53,6 +53,11 @@ impl Check<'_> {
 
     fn compare(&mut self, scan: &LogScan) {
         let expected = self.entry.last_tx;
+        let first = self.entry.first_consistent_tx_id;
+        if first > expected.tx_id {
+            let what = format!("consistent only from {first} on, but ends with {}", expected.tx_id);
+            self.log(self.log_dir.to_owned(), None, None, what);
+        }
         let found = scan.last.map(|last| LastTx {
             tx_id: last.tx_id,
             checksum: last.checksum,

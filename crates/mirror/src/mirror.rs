@@ -73,7 +73,8 @@ impl Mirror {
 }
 
 impl Inner {
-    fn manifest(&self) -> MutexGuard<'_, Manifest> {
+    /// Also guards the directories of staging and trash against a commit that tidies them up.
+    pub(crate) fn manifest(&self) -> MutexGuard<'_, Manifest> {
         self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -84,7 +85,6 @@ impl Inner {
         next.set(entry.clone());
         manifest::write(&*self.disk, &self.dir, &next)?;
         *manifest = next;
-        drop(manifest);
         match roll_forward(&*self.disk, &self.dir, &entry) {
             Err(Error::Disk(error)) => Err(Error::RollForward(error)),
             done => done,
@@ -138,8 +138,7 @@ fn roll_forward(disk: &dyn Disk, dir: &Path, entry: &DatabaseEntry) -> Result<()
         disk.create_dir_all(&root, DIR_MODE)?;
         let to = root.join(&entry.name);
         if std::fs::symlink_metadata(&to).is_ok() {
-            let trash =
-                dir.join(TRASH_NAME).join(format!("{}-{}", entry.generation, area.staged_name()));
+            let trash = trash_of(dir, entry, area);
             if trash.exists() {
                 disk.remove_dir_all(&trash)?;
             }
@@ -150,7 +149,22 @@ fn roll_forward(disk: &dyn Disk, dir: &Path, entry: &DatabaseEntry) -> Result<()
         disk.sync_dir(&root)?;
         disk.sync_dir(&staged)?;
     }
-    remove_leftovers(disk, dir)
+    // Only what is ours: copies of other databases may be under way.
+    let trash = Area::ALL.map(|area| trash_of(dir, entry, area));
+    for path in trash.iter().chain([&staged]).filter(|path| path.is_dir()) {
+        disk.remove_dir_all(path)?;
+    }
+    for path in [TRASH_NAME, STAGED_NAME].map(|name| dir.join(name)) {
+        if path.is_dir() && fs::entries(&path)?.is_empty() {
+            disk.remove_dir_all(&path)?;
+        }
+    }
+    disk.sync_dir(dir)?;
+    Ok(())
+}
+
+fn trash_of(dir: &Path, entry: &DatabaseEntry, area: Area) -> PathBuf {
+    dir.join(TRASH_NAME).join(format!("{}-{}", entry.generation, area.staged_name()))
 }
 
 /// Removes everything that an earlier run staged or threw away. Only after all roll-forwards.

@@ -60,8 +60,10 @@ impl Staged {
         let started = Timestamp::now();
         let generation = new_generation(started, &inner.dir)?;
         let dir = staged_dir(&inner.dir, &generation);
+        let guard = inner.manifest();
         inner.disk.create_dir_all(&inner.dir.join(STAGED_NAME), DIR_MODE)?;
         inner.disk.create_dir(&dir, DIR_MODE)?;
+        drop(guard);
         let staged = Self {
             inner,
             session: session.clone(),
@@ -237,13 +239,7 @@ impl Sink for Staged {
     }
 
     fn write_at(&self, file: u32, offset_bytes: u64, bytes: &[u8]) -> Result<(), SinkError> {
-        let file = self.file(file)?;
-        if file.write_at(offset_bytes, bytes)?
-            && let Some(flusher) = &*lock(&self.flusher)
-        {
-            flusher.write_back(&file.open()?);
-        }
-        Ok(())
+        Ok(self.file(file)?.write_at(offset_bytes, bytes)?)
     }
 
     fn block(&self, file: u32, offset_bytes: u64, hash: [u8; 32]) -> Result<(), SinkError> {

@@ -11,9 +11,6 @@ use crate::destination::{Owner, create_owned};
 use crate::plan::Plan;
 use crate::{Error, Result};
 
-/// After so many new bytes of a file the disk is asked to begin writing back.
-const WRITE_BACK_BYTES: u64 = 64 << 20;
-
 /// The files of a restore, made one after the other by several threads.
 pub(crate) struct Copy<'a> {
     disk: &'a dyn Disk,
@@ -110,8 +107,6 @@ impl CheckedBlocks for Copy<'_> {
         if after == file.file.size_bytes {
             *copy.open.lock().unwrap_or_else(PoisonError::into_inner) = State::Complete;
             self.flusher.sync(open);
-        } else if before / WRITE_BACK_BYTES != after / WRITE_BACK_BYTES {
-            self.flusher.write_back(&open);
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! One file of a copy: its bytes, and which of its blocks are known to be right.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs::{Disk, DiskFile};
@@ -11,16 +10,12 @@ use crate::layout::{Area, DIR_MODE, FILE_MODE};
 use crate::manifest::{FileEntry, HASH_BYTES};
 use crate::{Error, Result};
 
-/// After so many new bytes the disk is asked to begin writing back.
-const WRITE_BACK_BYTES: u64 = 64 << 20;
-
 #[derive(Debug)]
 pub(super) struct StagedFile {
     info: FileInfo,
     path: PathBuf,
     block_bytes: u64,
     state: Mutex<State>,
-    written: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -51,21 +46,20 @@ impl StagedFile {
             hashes: vec![0; blocks.saturating_mul(HASH_BYTES)],
             seen: vec![false; blocks],
         };
-        let (state, written) = (Mutex::new(state), AtomicU64::new(0));
-        Ok(Self { info: info.clone(), path, block_bytes, state, written })
+        let state = Mutex::new(state);
+        Ok(Self { info: info.clone(), path, block_bytes, state })
     }
 
     pub fn info(&self) -> &FileInfo {
         &self.info
     }
 
-    pub fn open(&self) -> Result<Arc<dyn DiskFile>> {
+    fn open(&self) -> Result<Arc<dyn DiskFile>> {
         let open = self.state().open.clone();
         open.ok_or_else(|| Error::untrusted(format!("{:?} goes on after its end", self.info.path)))
     }
 
-    /// True if it is time to begin writing back.
-    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let length = bytes.len() as u64;
         let end = offset.checked_add(length).filter(|end| *end <= self.info.size_bytes);
         let Some(end) = end else {
@@ -74,7 +68,7 @@ impl StagedFile {
         };
         let open = self.open()?;
         if length == 0 {
-            return Ok(false);
+            return Ok(());
         }
         // New bytes make an earlier hash of their blocks worthless.
         let (first, last) = (offset / self.block_bytes, end.div_ceil(self.block_bytes));
@@ -84,9 +78,7 @@ impl StagedFile {
         {
             seen.fill(false);
         }
-        open.write_at(offset, bytes)?;
-        let before = self.written.fetch_add(length, Ordering::Relaxed);
-        Ok(before / WRITE_BACK_BYTES != before.saturating_add(length) / WRITE_BACK_BYTES)
+        Ok(open.write_at(offset, bytes)?)
     }
 
     pub fn block(&self, offset: u64, hash: [u8; HASH_BYTES]) -> Result<()> {
@@ -95,7 +87,7 @@ impl StagedFile {
         let start = index.saturating_mul(HASH_BYTES);
         let slot = state.hashes.get_mut(start..start.saturating_add(HASH_BYTES));
         match slot {
-            Some(slot) if offset % self.block_bytes == 0 => slot.copy_from_slice(&hash),
+            Some(slot) if offset.is_multiple_of(self.block_bytes) => slot.copy_from_slice(&hash),
             _ => {
                 let path = &self.info.path;
                 return Err(Error::untrusted(format!("no block begins at {offset} of {path:?}")));

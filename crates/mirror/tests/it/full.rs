@@ -17,7 +17,7 @@ fn a_full_backup_has_neo4js_layout() {
             assert!(std::fs::read(&path).unwrap() == *bytes, "{}", path.display());
         }
         let backup = Backup::open(dir.path()).unwrap();
-        assert_eq!(backup.manifest().databases, [entry.clone()]);
+        assert_eq!(backup.manifest().databases, std::slice::from_ref(&entry));
         assert_eq!(entry.backup_type, BackupType::Full);
         assert_eq!(entry.store_id, copy.session.store_id);
         assert_eq!(entry.last_tx.tx_id, copy.finished.last_tx.tx_id);
@@ -107,4 +107,21 @@ fn derived_files_may_be_given_up() {
     copy.feed(&staged).unwrap();
     let record = copy.bytes_of("neostore.nodestore.db").0.id;
     staged.discard(record).unwrap_err();
+}
+
+/// Copies of several databases at the same time: the commit of one leaves the others' alone.
+#[test]
+fn copies_may_be_under_way_at_the_same_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mirror = Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap();
+    let copies = [Copy::of(FIXTURES[0], "neo4j"), Copy::of(FIXTURES[1], "system")];
+    for _ in 0..2 {
+        let staged = copies.each_ref().map(|copy| mirror.begin(&copy.session).unwrap());
+        copies.iter().zip(&staged).for_each(|(copy, staged)| copy.feed(staged).unwrap());
+        for (copy, staged) in copies.iter().zip(&staged) {
+            staged.commit(&copy.outcome()).unwrap();
+        }
+        assert!(verify(dir.path()).is_clean());
+        assert_eq!(fs::entries(dir.path()).unwrap().len(), 4);
+    }
 }

@@ -159,7 +159,7 @@ fn a_copy_that_is_not_whole_is_refused() {
     good.back_up(real(), dir.path()).unwrap();
     let before = std::fs::read(dir.path().join(mirror::MANIFEST_NAME)).unwrap();
     let check = |what: &str, copy: &Copy| {
-        let error = copy.back_up(real(), dir.path()).err().expect(what);
+        let error = copy.back_up(real(), dir.path()).map(|_| ()).expect_err(what);
         assert!(!error.hint().is_empty());
         let after = std::fs::read(dir.path().join(mirror::MANIFEST_NAME)).unwrap();
         assert!(after == before, "{what}: {error}");
@@ -187,6 +187,9 @@ fn a_copy_that_is_not_whole_is_refused() {
     let mut copy = good.clone();
     copy.finished.transactions += 1;
     assert!(matches!(check("another number", &copy), Error::Corrupt { .. }));
+    let mut copy = good.clone();
+    copy.finished.first_consistent_tx_id.0 = copy.finished.last_tx.tx_id.0 + 1;
+    assert!(matches!(check("consistent after its end", &copy), Error::Corrupt { .. }));
     let mut copy = good.clone();
     copy.session.checkpoint.tx_id.0 -= 1;
     assert!(matches!(check("another checkpoint", &copy), Error::Corrupt { .. }));
