@@ -117,10 +117,10 @@ pub struct ServeArgs {
     /// Allow an address other than loopback without TLS and authentication
     #[arg(long)]
     pub insecure: bool,
-    /// How long a copy waits for a client that has lost its connection
+    /// How long a copy waits for a client that has lost its connection [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = units::parse_seconds)]
     pub lease: Option<Duration>,
-    /// How long running copies may go on after SIGTERM or Ctrl-C
+    /// How long running copies may go on after SIGTERM or Ctrl-C [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = units::parse_seconds)]
     pub grace: Option<Duration>,
     /// How the log on stderr is written
@@ -145,7 +145,7 @@ pub struct BackupArgs {
     /// Make a new full backup in place of one that is there
     #[arg(long)]
     pub full: bool,
-    /// How many streams to read at once
+    /// How many streams to read at once [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub parallel: Option<u8>,
     /// The most bytes per second, such as 50MiB
@@ -283,9 +283,10 @@ const BACKUP_CODES: [E; 17] = [
     E::Partial,
 ];
 const INFO_CODES: [E; 3] = [E::TargetUnusable, E::NoBackup, E::CorruptData];
-const VERIFY_CODES: [E; 3] = INFO_CODES;
-const RESTORE_CODES: [E; 9] = [
+const VERIFY_CODES: [E; 4] = [E::TargetUnusable, E::TargetInUse, E::NoBackup, E::CorruptData];
+const RESTORE_CODES: [E; 10] = [
     E::BadConfiguration,
+    E::SourceUnusable,
     E::NoSuchDatabase,
     E::TargetUnusable,
     E::TargetExists,
@@ -295,7 +296,7 @@ const RESTORE_CODES: [E; 9] = [
     E::DatabaseRunning,
     E::CorruptData,
 ];
-const TOKEN_CODES: [E; 3] = [E::TargetUnusable, E::TargetExists, E::NoSpace];
+const TOKEN_CODES: [E; 4] = [E::BadConfiguration, E::TargetUnusable, E::TargetExists, E::NoSpace];
 
 fn end(examples: &str, codes: &[ExitCode]) -> String {
     format!("{examples}\n\n{}", exit_code::help(codes))

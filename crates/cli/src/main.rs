@@ -3,7 +3,6 @@
 mod address;
 mod args;
 mod argv;
-mod catalog;
 mod commands;
 mod exit_code;
 mod failure;

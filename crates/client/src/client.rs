@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reqwest::Method;
-use wire::api::{DatabaseList, ErrorCode, ErrorDetail, OpenSession, Session};
+use wire::api::{DatabaseList, DatabaseState, ErrorCode, ErrorDetail, OpenSession, Session};
 
 use crate::copy::{Copy, CopyReport};
 use crate::error::{Error, Result};
@@ -55,8 +55,13 @@ impl Client {
         }
         tidy(&mut list.service_version);
         for database in &mut list.databases {
-            wire::names::check_database(&database.name)
-                .map_err(|e| Error::Protocol(e.to_string()))?;
+            // One odd directory must not hide the others. Nothing is made of such a name but
+            // text, and `open` refuses it.
+            if let Err(error) = wire::names::check_database(&database.name) {
+                database.state = DatabaseState::Unsupported;
+                database.detail = Some(error.to_string());
+                tidy(&mut database.name);
+            }
             database.detail.iter_mut().chain(&mut database.store_id).for_each(tidy);
         }
         Ok(list)

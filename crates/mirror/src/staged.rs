@@ -35,7 +35,6 @@ pub struct Staged {
     dir: PathBuf,
     started: Timestamp,
     files: RwLock<BTreeMap<u32, Arc<StagedFile>>>,
-    discarded: Mutex<Vec<FileInfo>>,
     flusher: Mutex<Option<Flusher>>,
     committed: AtomicBool,
 }
@@ -71,7 +70,6 @@ impl Staged {
             dir,
             started,
             files: RwLock::default(),
-            discarded: Mutex::default(),
             flusher: Mutex::new(Some(Flusher::start())),
             committed: AtomicBool::new(false),
         };
@@ -225,10 +223,7 @@ impl Staged {
         let Some(file) = files.remove(&id) else {
             return Err(Error::untrusted(format!("file {id} ends, which has not begun")));
         };
-        if !file.info().kind.is_derived() {
-            return Err(Error::incomplete(&file.info().path, "was discarded"));
-        }
-        lock(&self.discarded).push(file.info().clone());
+        // A discarded file that Neo4j cannot rebuild must begin anew: `commit` looks for it.
         file.remove(&*self.inner.disk)
     }
 }

@@ -151,5 +151,7 @@ fn refuse(error: &Error) -> ErrorDetail {
         }
         cause = inner.source();
     }
+    // The operator's log has it too: the client may be far away.
+    tracing::warn!(?code, "{message}");
     detail(code, message, Some(hint))
 }

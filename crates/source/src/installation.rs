@@ -82,11 +82,14 @@ impl Installation {
                 continue;
             }
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            databases.push(Database {
-                log_dir: self.transactions.join(&name),
-                store_dir: path,
-                name,
-            });
+            let log_dir = self.transactions.join(&name);
+            let database = Database { name, store_dir: path, log_dir };
+            // `lost+found` and the like: no name that Neo4j gives, and nothing of its inside.
+            if check_name(&database).is_err() && !database.store_dir.join("neostore").exists() {
+                tracing::debug!(path = %database.store_dir.display(), "not a database");
+                continue;
+            }
+            databases.push(database);
         }
         databases.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(databases)

@@ -38,6 +38,7 @@ pub mod consistency;
 pub mod jars;
 pub mod jdk;
 pub mod load;
+pub mod moment;
 pub mod process;
 pub mod program;
 pub mod random;

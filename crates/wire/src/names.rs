@@ -50,7 +50,7 @@ pub fn check_path(kind: FileKind, path: &str) -> Result<(), NameError> {
     if known { Ok(()) } else { refuse("no file of that kind has such a name") }
 }
 
-/// Checks the name of a database: letters, digits, dots, dashes and underscores, at most 63 bytes.
+/// Checks the name of a database: ASCII letters, digits, dots, dashes and underscores, at most 63 bytes.
 ///
 /// # Errors
 /// When the name could be anything but one directory's name.
@@ -68,8 +68,10 @@ pub fn check_database(name: &str) -> Result<(), NameError> {
     if name.contains("..") {
         return refuse("it has two dots in a row");
     }
-    if !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_')) {
-        return refuse("it has a character other than letters, digits, dots and dashes");
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')) {
+        return refuse(
+            "it has a character other than ASCII letters, digits, dots, dashes and underscores",
+        );
     }
     Ok(())
 }

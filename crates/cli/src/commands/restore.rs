@@ -46,9 +46,10 @@ pub fn run(args: RestoreArgs, output: Output) -> Ended {
         Ok(restore::restore(&disk, &args.from, &options, &|bytes| meter.add_done(bytes))?)
     });
     let report = interrupted.map_err(|failure| match failure.code {
-        ExitCode::Interrupted => {
-            failure.hint("nothing was restored; the next restore removes what this one has begun")
-        }
+        ExitCode::Interrupted => failure.hint(
+            "do not start the server before the same restore has run again: it undoes what this \
+                 one has begun",
+        ),
         _ => failure,
     })?;
     tell(&report, output);

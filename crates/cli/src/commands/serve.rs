@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -12,7 +11,6 @@ use source::Installation;
 use super::runtime;
 use crate::address::Address;
 use crate::args::ServeArgs;
-use crate::catalog::SourceCatalog;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
@@ -41,7 +39,7 @@ pub fn run(args: &ServeArgs) -> Ended {
 }
 
 fn configure(args: &ServeArgs, installation: Installation) -> Result<ServiceConfig> {
-    let mut config = ServiceConfig::new(Arc::new(SourceCatalog::new(installation)));
+    let mut config = ServiceConfig::for_installation(installation);
     config.listen = resolve(&args.listen)?;
     config.database_globs = globs(&args.databases)?;
     if let (Some(cert), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) {

@@ -81,7 +81,7 @@ fn a_name_that_leaves_the_target() {
     let bytes = b"HTTP/1.1 200 OK\r\nneo4j-backup-api: 1\r\ncontent-type: application/json\r\n\
         connection: close\r\n\r\n{\"service_version\":\"1\",\"databases\":[{\"name\":\"../../x\",\
         \"state\":\"online\"}]}";
-    check(&answering(bytes).to_string(), 11, "wrong_service");
+    check(&answering(bytes).to_string(), 20, "source_unusable");
 }
 
 /// Nothing but a file is TLS material.

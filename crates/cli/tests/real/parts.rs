@@ -35,7 +35,7 @@ fn one_database_goes_beside_another_servers_system() -> Result<()> {
         ensure!(refused["error"]["code"] == "database_running", "{refused}");
         target.stop()?;
         let (code, refused) = program().outcome(&restore)?;
-        ensure!(code != Some(0) && refused["error"]["code"] == "target_unusable", "{refused}");
+        ensure!(code != Some(0) && refused["error"]["code"] == "target_exists", "{refused}");
         program().json(&with_force)?;
         let replaced = home.join("data/neo4j-backup-replaced");
         ensure!(replaced.is_dir(), "the old database was not kept in {}", replaced.display());

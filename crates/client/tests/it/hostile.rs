@@ -8,7 +8,7 @@ use std::time::Duration;
 use client::{Client, CopyReport, Error};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use wire::api::{ErrorCode, FileKind};
+use wire::api::{DatabaseState, ErrorCode, FileKind};
 
 use crate::kit::{Memory, client, options, serve};
 use crate::synthetic::{Knobs, Synthetic};
@@ -84,12 +84,10 @@ async fn wrong_answers() {
     };
     let endless =
         "HTTP/1.1 200 OK\r\nneo4j-backup-api: 1\r\n\r\n".to_owned() + &" ".repeat(17 << 20);
-    let hostile_name = r#"{"service_version":"1","databases":[{"name":"../x","state":"online"}]}"#;
     for answer in [
         ours("{}"),
         ours("[]"),
         ours("not json"),
-        ours(hostile_name),
         endless,
         ours("{}").replace("api: 1", "api: 2"),
         ours("{}").replace("200 OK", "500 No"),
@@ -98,6 +96,21 @@ async fn wrong_answers() {
         let error = quick(address).databases().await.unwrap_err();
         assert!(matches!(error, Error::Protocol(_)), "{:?}: {error:?}", answer.get(..90));
     }
+}
+
+/// A name that could be anything but one directory's is shown as text, and never asked for.
+#[tokio::test]
+async fn a_hostile_name() {
+    let body = r#"{"service_version":"1","databases":[{"name":"../x\n","state":"online"}]}"#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nneo4j-backup-api: 1\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let client = quick(answering(answer.into_bytes(), true).await);
+    let list = client.databases().await.unwrap();
+    assert_eq!(list.databases[0].state, DatabaseState::Unsupported);
+    assert!(!list.databases[0].name.contains('\n'));
+    assert!(matches!(client.open("../x").await, Err(Error::Options(_))));
 }
 
 /// What a proxy does with the bytes that the service sends on its `n`th connection.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs::{Disk, DiskFile};
-use wire::api::FileInfo;
+use wire::api::{FileInfo, FileKind};
 
 use crate::layout::{Area, DIR_MODE, FILE_MODE};
 use crate::manifest::{FileEntry, HASH_BYTES};
@@ -22,6 +22,8 @@ pub(super) struct StagedFile {
 struct State {
     /// `None` once the file is complete.
     open: Option<Arc<dyn DiskFile>>,
+    /// What was promised, or less once the file is complete: a record store may shrink.
+    size_bytes: u64,
     hashes: Vec<u8>,
     seen: Vec<bool>,
 }
@@ -43,6 +45,7 @@ impl StagedFile {
         let blocks = usize::try_from(info.size_bytes.div_ceil(block_bytes)).unwrap_or(0);
         let state = State {
             open: Some(file.into()),
+            size_bytes: info.size_bytes,
             hashes: vec![0; blocks.saturating_mul(HASH_BYTES)],
             seen: vec![false; blocks],
         };
@@ -101,14 +104,30 @@ impl StagedFile {
 
     /// The file, to be synced and closed.
     pub fn complete(&self, size_bytes: u64) -> Result<Arc<dyn DiskFile>> {
-        if size_bytes != self.info.size_bytes {
-            let what = format!("{size_bytes} bytes instead of {}", self.info.size_bytes);
+        let promised = self.info.size_bytes;
+        let may_shrink = self.info.kind == FileKind::Record;
+        if size_bytes > promised || (size_bytes < promised && !may_shrink) {
+            let what = format!("{size_bytes} bytes instead of {promised}");
             return Err(Error::incomplete(&self.info.path, what));
         }
-        self.require_all_blocks()?;
         let open = self.open()?;
+        if size_bytes < promised {
+            self.shrink(&*open, size_bytes)?;
+        }
+        self.require_all_blocks()?;
         self.state().open = None;
         Ok(open)
+    }
+
+    /// Recovery extends a store again whose logs lead to records behind its end.
+    fn shrink(&self, open: &dyn DiskFile, size_bytes: u64) -> Result<()> {
+        open.set_len(size_bytes)?;
+        let blocks = usize::try_from(size_bytes.div_ceil(self.block_bytes)).unwrap_or(usize::MAX);
+        let mut state = self.state();
+        state.size_bytes = size_bytes;
+        state.seen.truncate(blocks);
+        state.hashes.truncate(blocks.saturating_mul(HASH_BYTES));
+        Ok(())
     }
 
     pub fn entry(&self) -> Result<FileEntry> {
@@ -122,7 +141,7 @@ impl StagedFile {
             area: if transactions { Area::Transactions } else { Area::Store },
             path: self.info.path.clone(),
             kind: self.info.kind.into(),
-            size_bytes: self.info.size_bytes,
+            size_bytes: state.size_bytes,
             blocks: state.hashes.clone(),
         })
     }

@@ -36,6 +36,34 @@ fn a_full_backup_has_neo4js_layout() {
     }
 }
 
+/// A record store that became shorter during the copy, also one that had to begin anew for that: as
+/// short as it came, and whole. Logs never shrink.
+#[test]
+fn a_record_store_may_shrink() {
+    use client::Sink as _;
+    let dir = tempfile::tempdir().unwrap();
+    let mut copy = Copy::of(FIXTURES[0], "neo4j");
+    let promised = copy.bytes_of("neostore.propertystore.db").0.clone();
+    copy.bytes_of("neostore.propertystore.db").1.truncate(8192);
+    let mirror = Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap();
+    let staged = mirror.begin(&copy.session).unwrap();
+    staged.create(&promised).unwrap();
+    staged.write_at(promised.id, 0, &[7; 5000]).unwrap();
+    staged.discard(promised.id).unwrap();
+    copy.feed(&staged).unwrap();
+    let entry = staged.commit(&copy.outcome()).unwrap();
+    drop(staged);
+    let kept = entry.files.iter().find(|file| file.path == promised.path).unwrap();
+    assert!(kept.size_bytes == 8192 && promised.size_bytes > 8192, "{promised:?}");
+    drop(mirror);
+    assert!(verify(dir.path()).is_clean());
+
+    let mut copy = Copy::of(FIXTURES[0], "another");
+    copy.bytes_of("neostore.transaction.db.0").1.truncate(8192);
+    let mirror = Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap();
+    assert!(matches!(copy.run(&mirror), Err(mirror::Error::Incomplete { .. })));
+}
+
 /// Several databases live in one backup; a new backup of one leaves the others alone.
 #[test]
 fn databases_do_not_disturb_each_other() {
@@ -106,7 +134,9 @@ fn derived_files_may_be_given_up() {
     copy.finished.stale.clear();
     copy.feed(&staged).unwrap();
     let record = copy.bytes_of("neostore.nodestore.db").0.id;
-    staged.discard(record).unwrap_err();
+    staged.discard(record).unwrap();
+    let error = staged.commit(&copy.outcome()).unwrap_err();
+    assert!(matches!(error, mirror::Error::Incomplete { .. }), "{error}");
 }
 
 /// Copies of several databases at the same time: the commit of one leaves the others' alone.

@@ -169,7 +169,7 @@ fn a_copy_that_is_not_whole_is_refused() {
     copy.bytes.retain(|(file, _)| file.path != "neostore.nodestore.db");
     assert!(matches!(check("a file", &copy), Error::Incomplete { .. }));
     let mut copy = good.clone();
-    copy.bytes_of("neostore.propertystore.db").1.truncate(5000);
+    copy.bytes_of("neostore.transaction.db.0").1.truncate(5000);
     assert!(matches!(check("half a file", &copy), Error::Incomplete { .. }));
     let mut copy = good.clone();
     let extra = FileInfo { id: 5000, kind: FileKind::Lucene, path: "x".into(), size_bytes: 1 };

@@ -59,10 +59,10 @@ fn other_formats_and_older_stores_are_refused_by_name() {
     }
     let home = Home::of("5.26.30/mixed");
     let file = std::fs::File::options().write(true).open(home.store("neostore")).unwrap();
-    file.write_all_at(&[0], 4 * 9).unwrap();
+    file.write_all_at(&[0], 4 * 9 + 1).unwrap();
     let (found, detail) = state(&home);
     assert_eq!(found, State::Unsupported);
-    assert!(detail.contains("older than Neo4j 5.0"), "{detail}");
+    assert!(detail.contains("5.0"), "{detail}");
 }
 
 #[test]
@@ -85,7 +85,9 @@ fn databases_are_found_through_links_and_odd_names_are_shown_but_refused() {
     std::fs::remove_dir_all(home.store("")).unwrap();
     std::os::unix::fs::symlink(&moved, home.dir.path().join("databases/neo4j")).unwrap();
     std::fs::write(home.dir.path().join("databases/store_lock"), b"").unwrap();
-    std::fs::create_dir(home.dir.path().join("databases/odd name\n")).unwrap();
+    crate::home::copy(&moved, &home.dir.path().join("databases/odd name\n"));
+    std::fs::create_dir(home.dir.path().join("databases/lost+found")).unwrap();
+    std::fs::create_dir(home.dir.path().join("databases/.hidden")).unwrap();
     let databases = home.installation().databases().unwrap();
     let names: Vec<&str> = databases.iter().map(|database| database.name.as_str()).collect();
     assert_eq!(names, ["neo4j", "odd name\n"]);

@@ -13,14 +13,21 @@ pub struct Home {
 
 impl Home {
     /// Copies `fixtures/<name>`. Record stores that the fixture lacks are empty, as those of a
-    /// young database are; `trees` fixtures get those of `mixed`.
+    /// young database are; the trees of a `trees` fixture lie beside the stores
+    /// of `mixed`.
     pub fn of(name: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
         let dir = tempfile::tempdir().unwrap();
-        if let Some(version) = name.strip_suffix("/trees") {
-            copy(&root.join(version).join("mixed"), dir.path());
+        match name.strip_suffix("/trees") {
+            None => copy(&root.join(name), dir.path()),
+            Some(version) => {
+                copy(&root.join(version).join("mixed"), dir.path());
+                let store = dir.path().join("databases/neo4j");
+                let neostore = std::fs::read(store.join("neostore")).unwrap();
+                copy(&root.join(name).join("databases/neo4j"), &store);
+                std::fs::write(store.join("neostore"), neostore).unwrap();
+            }
         }
-        copy(&root.join(name), dir.path());
         for store in formats::record_store::MANDATORY {
             let path = dir.path().join("databases/neo4j").join(store.file_name());
             if !path.exists() {
