@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use testkit::program::Service;
 use testkit::server::Server;
-use testkit::{verdict, versions};
+use testkit::verdict;
+use testkit::versions::{self, Version};
 
-use crate::scene::{Scene, arg, one_at_a_time, program, start_and_examine};
+use crate::scene::{Scene, arg, one_at_a_time, one_version, program, start_and_examine};
 
 /// `neo4j` alone, restored into a server with its own `system`: the target's users stay. Then the
 /// same over a database that exists: refused without `--force`, refused while the server runs, and
@@ -17,7 +18,7 @@ use crate::scene::{Scene, arg, one_at_a_time, program, start_and_examine};
 #[test]
 fn one_database_goes_beside_another_servers_system() -> Result<()> {
     let _guard = one_at_a_time();
-    for version in versions::under_test("one database beside another system") {
+    for version in one_version("one database beside another system", versions::V2026_08) {
         let scene = Scene::begin(&version, |server| server)?;
         let service = scene.serve()?;
         let copy = scene.back_up(&service, "backup", &["--database", "neo*"])?;
@@ -52,10 +53,14 @@ fn one_database_goes_beside_another_servers_system() -> Result<()> {
 #[test]
 fn the_service_needs_only_to_read() -> Result<()> {
     let _guard = one_at_a_time();
-    let Some(version) = versions::under_test("read-only").into_iter().next_back() else {
-        return Ok(());
-    };
-    let scene = Scene::begin(&version, |server| server)?;
+    for version in one_version("read-only", versions::V2026_08) {
+        only_read(&version)?;
+    }
+    Ok(())
+}
+
+fn only_read(version: &Version) -> Result<()> {
+    let scene = Scene::begin(version, |server| server)?;
     let mounted = scene.dir.path().join("read-only");
     std::fs::create_dir(&mounted)?;
     let script = "mount --bind \"$1\" \"$2\" && mount -o remount,bind,ro \"$2\" \
@@ -84,7 +89,7 @@ fn the_service_needs_only_to_read() -> Result<()> {
 #[test]
 fn a_restart_of_the_server_in_the_middle_of_a_copy() -> Result<()> {
     let _guard = one_at_a_time();
-    for version in versions::under_test("a restart in the middle") {
+    for version in one_version("a restart in the middle", versions::V5_26) {
         let mut scene = Scene::begin(&version, |server| server)?;
         let service = scene.serve()?;
         let to = scene.dir.path().join("backup");

@@ -13,7 +13,7 @@ use testkit::program::{Program, Service};
 use testkit::seed::{SeedOptions, seed};
 use testkit::server::{Builder, Server};
 use testkit::verdict::Figures;
-use testkit::versions::Version;
+use testkit::versions::{self, Version};
 use testkit::{consistency, verdict};
 
 /// The executable under test.
@@ -29,7 +29,22 @@ pub fn one_at_a_time() -> MutexGuard<'static, ()> {
 
 /// Copies of each kind in this run.
 pub fn copies(ordinary: usize, long: usize) -> usize {
-    if std::env::var_os("NEO4J_BACKUP_TEST_LONG").is_some() { long } else { ordinary }
+    if is_long() { long } else { ordinary }
+}
+
+/// The versions that a test runs on: all in the long run, one in the ordinary run. The others are
+/// said on standard error.
+pub fn one_version(test: &str, ordinary: Version) -> Vec<Version> {
+    let wanted = |version: &Version| is_long() || *version == ordinary;
+    let (run, skipped): (Vec<_>, Vec<_>) = versions::under_test(test).into_iter().partition(wanted);
+    for version in skipped {
+        eprintln!("{test}: on Neo4j {} in the long run only", version.name);
+    }
+    run
+}
+
+fn is_long() -> bool {
+    std::env::var_os("NEO4J_BACKUP_TEST_LONG").is_some()
 }
 
 /// A directory's path as an argument.
@@ -99,6 +114,18 @@ impl Scene {
             }
         }
         Ok(newest)
+    }
+
+    /// The name of the newest checkpoint file of the user database.
+    pub fn newest_checkpoint_file(&self) -> Result<String> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(self.live.data_dir().join("transactions/neo4j"))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if let Some(number) = name.strip_prefix("checkpoint.") {
+                names.push((number.parse::<u64>()?, name));
+            }
+        }
+        Ok(names.into_iter().max().context("no checkpoint file")?.1)
     }
 
     /// Ends load and server; the directory stays.
