@@ -69,6 +69,24 @@ pub fn find(name: &str) -> Option<Version> {
 /// Names the versions that tests with real servers run: `5.26.30,2026.08.1`, or `none`.
 pub const VERSIONS_VARIABLE: &str = "NEO4J_BACKUP_TEST_VERSIONS";
 
+/// Set for the long run: all versions in every test, and many copies of each.
+pub const LONG_VARIABLE: &str = "NEO4J_BACKUP_TEST_LONG";
+
+/// Whether this is the long run.
+pub fn is_long_run() -> bool {
+    std::env::var_os(LONG_VARIABLE).is_some()
+}
+
+/// Of the versions [`under_test`], only `ordinary` unless this is the long run.
+pub fn one_under_test(test: &str, ordinary: Version) -> Vec<Version> {
+    let (run, later): (Vec<_>, Vec<_>) =
+        under_test(test).into_iter().partition(|version| is_long_run() || *version == ordinary);
+    for version in later {
+        let _ = writeln!(std::io::stderr(), "LONG RUN ONLY {test} on Neo4j {}", version.name);
+    }
+    run
+}
+
 /// The versions that a test with real servers runs: all supported, or those that the
 /// environment names.
 ///

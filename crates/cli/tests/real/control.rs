@@ -10,7 +10,7 @@ use formats::checkpoint::decode_file;
 use source::{CopyFile, FileKind, HotCopy};
 use testkit::versions::{self, Version};
 
-use crate::scene::{Scene, arg, one_at_a_time, one_version, program, start_and_examine};
+use crate::scene::{Scene, arg, one_at_a_time, program, start_and_examine};
 
 /// Which rule of a hot copy is broken; everything else is done right.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +86,7 @@ fn write(copy: &HotCopy, file: &CopyFile, dir: &Path, pause: Duration) -> Result
 #[test]
 fn a_copy_that_breaks_a_rule_is_caught() -> Result<()> {
     let _guard = one_at_a_time();
-    for version in one_version("negative controls", versions::V5_26) {
+    for version in versions::one_under_test("negative controls", versions::V5_26) {
         let scene =
             Scene::begin(&version, |server| server.setting("db.checkpoint.interval.time", "2s"))?;
         let mut copies = Vec::new();
@@ -114,7 +114,7 @@ fn a_copy_that_breaks_a_rule_is_caught() -> Result<()> {
 #[test]
 fn a_flipped_byte_in_any_file_is_found() -> Result<()> {
     let _guard = one_at_a_time();
-    for version in one_version("a flipped byte", versions::V2026_08) {
+    for version in versions::one_under_test("a flipped byte", versions::V2026_08) {
         flip_every_file(&version)?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use testkit::server::Server;
 use testkit::verdict;
 use testkit::versions::{self, Version};
 
-use crate::scene::{Scene, arg, one_at_a_time, one_version, program, start_and_examine};
+use crate::scene::{Scene, arg, one_at_a_time, program, start_and_examine};
 
 /// `neo4j` alone, restored into a server with its own `system`: the target's users stay. Then the
 /// same over a database that exists: refused without `--force`, refused while the server runs, and
@@ -18,7 +18,9 @@ use crate::scene::{Scene, arg, one_at_a_time, one_version, program, start_and_ex
 #[test]
 fn one_database_goes_beside_another_servers_system() -> Result<()> {
     let _guard = one_at_a_time();
-    for version in one_version("one database beside another system", versions::V2026_08) {
+    for version in
+        versions::one_under_test("one database beside another system", versions::V2026_08)
+    {
         let scene = Scene::begin(&version, |server| server)?;
         let service = scene.serve()?;
         let copy = scene.back_up(&service, "backup", &["--database", "neo*"])?;
@@ -53,7 +55,7 @@ fn one_database_goes_beside_another_servers_system() -> Result<()> {
 #[test]
 fn the_service_needs_only_to_read() -> Result<()> {
     let _guard = one_at_a_time();
-    for version in one_version("read-only", versions::V2026_08) {
+    for version in versions::one_under_test("read-only", versions::V2026_08) {
         only_read(&version)?;
     }
     Ok(())
@@ -89,7 +91,7 @@ fn only_read(version: &Version) -> Result<()> {
 #[test]
 fn a_restart_of_the_server_in_the_middle_of_a_copy() -> Result<()> {
     let _guard = one_at_a_time();
-    for version in one_version("a restart in the middle", versions::V5_26) {
+    for version in versions::one_under_test("a restart in the middle", versions::V5_26) {
         let mut scene = Scene::begin(&version, |server| server)?;
         let service = scene.serve()?;
         let to = scene.dir.path().join("backup");

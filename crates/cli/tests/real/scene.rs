@@ -29,22 +29,7 @@ pub fn one_at_a_time() -> MutexGuard<'static, ()> {
 
 /// Copies of each kind in this run.
 pub fn copies(ordinary: usize, long: usize) -> usize {
-    if is_long() { long } else { ordinary }
-}
-
-/// The versions that a test runs on: all in the long run, one in the ordinary run. The others are
-/// said on standard error.
-pub fn one_version(test: &str, ordinary: Version) -> Vec<Version> {
-    let wanted = |version: &Version| is_long() || *version == ordinary;
-    let (run, skipped): (Vec<_>, Vec<_>) = versions::under_test(test).into_iter().partition(wanted);
-    for version in skipped {
-        eprintln!("{test}: on Neo4j {} in the long run only", version.name);
-    }
-    run
-}
-
-fn is_long() -> bool {
-    std::env::var_os("NEO4J_BACKUP_TEST_LONG").is_some()
+    if versions::is_long_run() { long } else { ordinary }
 }
 
 /// A directory's path as an argument.
