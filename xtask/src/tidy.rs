@@ -98,7 +98,8 @@ fn check_source(path: &Path, findings: &mut Vec<String>) -> Result<()> {
     for (index, line) in text.lines().enumerate() {
         let mut found = |what: &str| findings.push(format!("{shown}:{}: {what}", index + 1));
         // A string or a table in a comment may hold what cannot be broken.
-        let unbreakable = line.contains('"') || line.trim_start().starts_with("//");
+        let unbreakable =
+            line.contains('"') || line.ends_with('\\') || line.trim_start().starts_with("//");
         if line.chars().count() > LINE_COLUMNS_MAX && !unbreakable {
             found("longer than 100 columns");
         }
@@ -116,7 +117,8 @@ fn check_source(path: &Path, findings: &mut Vec<String>) -> Result<()> {
     }
     if !is_test && !WRITERS.contains(&crate_name) {
         for (index, line) in code.lines().enumerate() {
-            if WRITES.iter().any(|write| line.contains(write)) {
+            let own = |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric());
+            if WRITES.iter().any(|write| line.find(write).is_some_and(own)) {
                 findings.push(format!("{shown}:{}: writes files past crate fs", index + 1));
             }
         }
