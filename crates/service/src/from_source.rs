@@ -130,9 +130,13 @@ fn refuse(error: &Error) -> ErrorDetail {
         Error::Io { .. } => {
             (ErrorCode::SourceUnreadable, "the service must run as a user who may read the files")
         }
+        Error::Format { source, .. } if source.is_unsupported() => (
+            ErrorCode::SourceUnusable,
+            "the server is of a version that this one does not know: look for a newer neo4j-backup",
+        ),
         Error::Format { .. } => (
             ErrorCode::SourceCorrupt,
-            "check the database's consistency, and that this version knows the server's",
+            "check the database's consistency; a server that crashed must be started once",
         ),
         Error::LogPruned { .. } => (
             ErrorCode::LogsPruned,
