@@ -2,12 +2,12 @@
 //!
 //! | type | name | body |
 //! |---|---|---|
-//! | 1 | START | i64 time, i64 last committed transaction, [P], [A], [S], i32 n, n bytes |
+//! | 1 | START | i64 time, i64 last committed transaction, `[P]`, `[A]`, `[S]`, i32 n, n bytes |
 //! | 3 | COMMAND | a command |
 //! | 5 | COMMIT | i64 transaction id, i64 time, i32 checksum |
-//! | 10 | CHUNK_START | i64 time, i64 chunk, i64 previous batch's append index, [A] |
+//! | 10 | CHUNK_START | i64 time, i64 chunk, i64 previous batch's append index, `[A]` |
 //! | 11 | CHUNK_END | i64 transaction id, i64 chunk, i32 checksum |
-//! | 12 | ROLLBACK | i64 transaction id, i64 time, [A], i32 checksum |
+//! | 12 | ROLLBACK | i64 transaction id, i64 time, `[A]`, i32 checksum |
 //!
 //! - P: i32 previous checksum, to kernel version 21
 //! - A: i64 append index, from 17 on
