@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
 
+mod bench;
 mod demo;
 mod program;
 mod test;
@@ -16,6 +17,8 @@ enum Xtask {
     Demo(demo::Options),
     /// Format, lints, tests, documentation and tidy checks: all that CI runs.
     Test(test::Options),
+    /// Speed and memory on a real, big database, beside `cp` and `b3sum`.
+    Bench(bench::Options),
     /// Checks of the source tree that no compiler makes.
     Tidy,
 }
@@ -24,6 +27,7 @@ fn main() -> Result<()> {
     match Xtask::parse() {
         Xtask::Demo(options) => demo::run(&options),
         Xtask::Test(options) => test::run(&options),
+        Xtask::Bench(options) => bench::run(&options),
         Xtask::Tidy => tidy::run(),
     }
 }

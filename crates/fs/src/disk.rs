@@ -2,11 +2,17 @@
 
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{Advice, fadvise};
+
 use crate::{Error, Result};
+
+/// How much is written before the disk is asked to begin with it.
+const WINDOW_BYTES: u64 = 8 << 20;
 
 /// Every operation that changes a disk. Paths are absolute or relative to the working directory.
 pub trait Disk: Send + Sync + Debug {
@@ -149,7 +155,9 @@ impl Disk for RealDisk {
 
 impl DiskFile for RealFile {
     fn write_at(&self, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, offset_bytes).map_err(Error::io("write", &self.path))
+        self.file.write_all_at(bytes, offset_bytes).map_err(Error::io("write", &self.path))?;
+        self.begin_writing_out(offset_bytes, bytes.len() as u64);
+        Ok(())
     }
 
     fn set_len(&self, size_bytes: u64) -> Result<()> {
@@ -158,6 +166,24 @@ impl DiskFile for RealFile {
 
     fn sync(&self) -> Result<()> {
         self.file.sync_all().map_err(Error::io("sync", &self.path))
+    }
+}
+
+impl RealFile {
+    /// Has the disk begin with what was written, whenever that reaches a window's end, so that the
+    /// disk works while more is written and little is left to do for `sync`. It waits for nothing
+    /// and promises nothing: an error of the disk is still `sync`'s to report.
+    ///
+    /// On the advice to forget, Linux starts to write out what is dirty in the range. That stays in
+    /// memory meanwhile, but is the first to go when others need the memory.
+    fn begin_writing_out(&self, offset_bytes: u64, length_bytes: u64) {
+        let end = offset_bytes.saturating_add(length_bytes);
+        let (first, last) = (offset_bytes / WINDOW_BYTES, end / WINDOW_BYTES);
+        let length = last.saturating_sub(first).saturating_mul(WINDOW_BYTES);
+        if let Some(length) = NonZeroU64::new(length) {
+            // A file system that knows no advice does the work at `sync`.
+            let _ = fadvise(&self.file, first * WINDOW_BYTES, Some(length), Advice::DontNeed);
+        }
     }
 }
 

@@ -107,3 +107,22 @@ fn the_flusher_syncs_and_reports() {
         assert_eq!(disk.count(), 3, "{:?}", disk.trace());
     }
 }
+
+/// The early start of writing out, at each window's end and over several windows at once, changes
+/// no byte and no length.
+#[test]
+fn bytes_stay_what_they_are_while_they_are_written_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    let bytes: Vec<u8> = (0..3 * WINDOW_BYTES + 5).map(|at| (at % 251) as u8).collect();
+    for piece_bytes in [1 << 20, (1 << 20) - 7, bytes.len()] {
+        let file = RealDisk.create_file(&path, 0o600).unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
+        for (index, piece) in bytes.chunks(piece_bytes).enumerate() {
+            file.write_at((index * piece_bytes) as u64, piece).unwrap();
+        }
+        file.sync().unwrap();
+        assert!(fs::read(&path).unwrap() == bytes, "pieces of {piece_bytes}");
+        RealDisk.remove_file(&path).unwrap();
+    }
+}
