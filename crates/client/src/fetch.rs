@@ -5,10 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wire::api::{ErrorCode, ErrorDetail, FileInfo};
 
@@ -23,8 +21,6 @@ use crate::sink::Sink;
 const CORRUPT_TRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Pieces of a stream between the network and the thread that hashes and writes.
-const CHANNEL_DEPTH: usize = 2;
 
 /// What a session's requests share.
 pub(crate) struct Conversation {
@@ -105,8 +101,7 @@ impl Conversation {
                 block_bytes: self.block_bytes,
                 range: at..range.end,
             };
-            let attempt = self.attempt(receiver).await;
-            let (received, failure) = attempt?;
+            let (received, failure) = self.attempt(receiver).await;
             if received.complete_to > at {
                 patience.reset();
             }
@@ -139,34 +134,31 @@ impl Conversation {
     }
 
     /// One request for a range. The failure is what the network did, if it did something.
-    async fn attempt(&self, receiver: Receiver) -> Result<(Received, Option<Failure>)> {
+    async fn attempt(&self, receiver: Receiver) -> (Received, Option<Failure>) {
         let Range { start, end } = receiver.range;
         let path = format!("/files/{}?offset={start}&length={}", receiver.file.id, end - start);
         let mut response = match self.http.frames(self.request(Method::GET, &path)).await {
             Ok(response) => response,
             Err(failure) => {
                 let fault = Fault::Protocol("no answer".to_owned());
-                return Ok((Received { complete_to: start, outcome: Err(fault) }, Some(failure)));
+                return (Received { complete_to: start, outcome: Err(fault) }, Some(failure));
             }
         };
-        let (sender, pieces) = mpsc::channel::<Bytes>(CHANNEL_DEPTH);
-        let worker = tokio::task::spawn_blocking(move || receiver.run(pieces));
-        let failure = loop {
+        let mut receiving = receiver.start();
+        let (taken, failure) = loop {
             let piece = match self.http.chunk(&mut response).await {
                 Ok(Some(piece)) => piece,
-                Ok(None) => break None,
-                Err(failure) => break Some(failure),
+                Ok(None) => break (Ok(()), None),
+                Err(failure) => break (Ok(()), Some(failure)),
             };
             if let Some(rate) = &self.rate {
                 rate.take(piece.len()).await;
             }
-            if sender.send(piece).await.is_err() {
-                break None;
+            if let Err(fault) = receiving.take(piece).await {
+                break (Err(fault), None);
             }
         };
-        drop(sender);
-        let received = worker.await.map_err(|_| Error::Cancelled)?;
-        Ok((received, failure))
+        (receiving.end(taken).await, failure)
     }
 }
 

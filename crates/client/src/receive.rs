@@ -1,11 +1,14 @@
 //! Takes the frames of a range, checks everything, and hands the bytes to the sink.
+//!
+//! Frames are checked and hashed where they arrive; only the sink's writing is done in a blocking
+//! thread, while the next frame arrives.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use wire::api::{ErrorDetail, FileInfo};
 use wire::frame::{Decoder, Frame, FrameError};
 
@@ -86,99 +89,128 @@ impl From<FrameError> for Fault {
     }
 }
 
-struct State {
+/// A range whose frames are arriving.
+pub(crate) struct Receiving {
+    receiver: Receiver,
+    decoder: Decoder,
     /// The offset that comes next.
     at: u64,
     complete_to: u64,
     hasher: blake3::Hasher,
     end: Option<End>,
+    /// At most one write is under way; it gives its bytes back.
+    writing: Option<JoinHandle<(Bytes, Result<(), SinkError>)>>,
 }
 
 impl Receiver {
-    /// Runs in a blocking thread until the pieces end.
-    pub(crate) fn run(&self, mut pieces: mpsc::Receiver<Bytes>) -> Received {
-        let mut state = State {
+    pub(crate) fn start(self) -> Receiving {
+        Receiving {
+            decoder: Decoder::new(),
             at: self.range.start,
             complete_to: self.range.start,
             hasher: blake3::Hasher::new(),
             end: None,
-        };
-        let outcome = self.take_all(&mut state, &mut pieces);
-        Received { complete_to: state.complete_to, outcome }
-    }
-
-    fn take_all(
-        &self,
-        state: &mut State,
-        pieces: &mut mpsc::Receiver<Bytes>,
-    ) -> Result<End, Fault> {
-        let mut decoder = Decoder::new();
-        while let Some(mut piece) = pieces.blocking_recv() {
-            while let Some(frame) = decoder.decode(&mut piece)? {
-                self.frame(state, frame)?;
-            }
+            writing: None,
+            receiver: self,
         }
-        decoder.finish()?;
-        state.end.ok_or_else(|| Fault::Protocol("no END frame".to_owned()))
     }
 
-    fn frame(&self, state: &mut State, frame: Frame) -> Result<(), Fault> {
+    /// The end of the block or range that an offset lies in.
+    fn block_end(&self, at: u64) -> u64 {
+        let start = at - at % self.block_bytes;
+        start.saturating_add(self.block_bytes).min(self.range.end)
+    }
+}
+
+impl Receiving {
+    /// Takes the next bytes of the stream.
+    pub(crate) async fn take(&mut self, mut piece: Bytes) -> Result<(), Fault> {
+        while let Some(frame) = self.decoder.decode(&mut piece)? {
+            self.frame(frame).await?;
+        }
+        Ok(())
+    }
+
+    /// No more bytes come, or no more are wanted because of a fault. Waits for what is being
+    /// written, so that whoever writes there next is alone.
+    pub(crate) async fn end(mut self, taken: Result<(), Fault>) -> Received {
+        let written = self.written().await;
+        let outcome = taken.and(written).and_then(|()| {
+            self.decoder.finish()?;
+            self.end.ok_or_else(|| Fault::Protocol("no END frame".to_owned()))
+        });
+        Received { complete_to: self.complete_to, outcome }
+    }
+
+    async fn frame(&mut self, frame: Frame) -> Result<(), Fault> {
         match frame {
-            Frame::Data { offset_bytes, bytes } => self.data(state, offset_bytes, &bytes),
-            Frame::Block { offset_bytes, hash } => self.block(state, offset_bytes, hash),
+            Frame::Data { offset_bytes, bytes } => self.data(offset_bytes, bytes).await,
+            Frame::Block { offset_bytes, hash } => self.block(offset_bytes, hash).await,
             Frame::End { offset_bytes, end_of_file } => {
-                if offset_bytes != state.at || state.complete_to != state.at {
-                    let at = state.at;
+                if offset_bytes != self.at || self.complete_to != self.at {
+                    let at = self.at;
                     return protocol(format!("END at {offset_bytes}, the bytes end at {at}"));
                 }
-                if state.at < self.range.end && !end_of_file {
+                if self.at < self.receiver.range.end && !end_of_file {
                     return protocol(format!("END at {offset_bytes}, which is less than asked"));
                 }
-                state.end = Some(End { offset_bytes });
+                self.end = Some(End { offset_bytes });
                 Ok(())
             }
             Frame::Error(body) => Err(Fault::Remote(body.error)),
         }
     }
 
-    fn data(&self, state: &mut State, offset_bytes: u64, bytes: &[u8]) -> Result<(), Fault> {
-        if offset_bytes != state.at {
-            return protocol(format!("bytes of offset {offset_bytes}, not {}", state.at));
+    async fn data(&mut self, offset_bytes: u64, bytes: Bytes) -> Result<(), Fault> {
+        if offset_bytes != self.at {
+            return protocol(format!("bytes of offset {offset_bytes}, not {}", self.at));
         }
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let end = state.at.saturating_add(length);
-        if end > self.block_end(state.at) {
+        let end = self.at.saturating_add(length);
+        if end > self.receiver.block_end(self.at) {
             return protocol(format!("bytes to offset {end}: more than asked, or over a block"));
         }
-        state.hasher.update(bytes);
-        self.sink.write_at(self.file.id, offset_bytes, bytes).map_err(Fault::Sink)?;
-        state.at = end;
+        self.hasher.update(&bytes);
+        self.written().await?;
+        let (sink, id) = (Arc::clone(&self.receiver.sink), self.receiver.file.id);
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            let written = sink.write_at(id, offset_bytes, &bytes);
+            (bytes, written)
+        }));
+        self.at = end;
         Ok(())
     }
 
-    fn block(&self, state: &mut State, offset_bytes: u64, hash: [u8; 32]) -> Result<(), Fault> {
-        if offset_bytes != state.complete_to || state.at <= offset_bytes {
+    /// Waits for the write that is under way.
+    async fn written(&mut self) -> Result<(), Fault> {
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        let ended = writing.await;
+        self.writing = None;
+        let (bytes, written) = ended.map_err(|error| Fault::Sink(Box::new(error)))?;
+        self.decoder.recycle(bytes);
+        written.map_err(Fault::Sink)
+    }
+
+    async fn block(&mut self, offset_bytes: u64, hash: [u8; 32]) -> Result<(), Fault> {
+        if offset_bytes != self.complete_to || self.at <= offset_bytes {
             return protocol(format!("a hash of block {offset_bytes} that did not come"));
         }
-        if !state.complete_to.is_multiple_of(self.block_bytes) {
+        let block_bytes = self.receiver.block_bytes;
+        if !self.complete_to.is_multiple_of(block_bytes) {
             return protocol(format!("a block at {offset_bytes} after the last one"));
         }
-        if state.hasher.finalize() != blake3::Hash::from_bytes(hash) {
+        if self.hasher.finalize() != blake3::Hash::from_bytes(hash) {
             let what = format!("the block at {offset_bytes} does not have the hash that was sent");
             return Err(Fault::Corrupt(what));
         }
-        state.hasher.reset();
-        self.sink.block(self.file.id, offset_bytes, hash).map_err(Fault::Sink)?;
+        self.hasher.reset();
+        self.written().await?;
+        let id = self.receiver.file.id;
+        self.receiver.sink.block(id, offset_bytes, hash).map_err(Fault::Sink)?;
         // A short block is right at the file's end only: END must come next, and says so.
-        self.tally.add(state.at - offset_bytes);
-        state.complete_to = state.at;
+        self.receiver.tally.add(self.at - offset_bytes);
+        self.complete_to = self.at;
         Ok(())
-    }
-
-    /// The end of the block or range that `at` lies in.
-    fn block_end(&self, at: u64) -> u64 {
-        let start = at - at % self.block_bytes;
-        start.saturating_add(self.block_bytes).min(self.range.end)
     }
 }
 

@@ -5,8 +5,8 @@ use wire::api::FileInfo;
 /// An error of whatever keeps the copy; the command line looks into it for its exit code.
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where a copy goes. Called from blocking threads, for different files and for different ranges
-/// of one file at once. Paths have been checked: relative, known shape, no `..`.
+/// Where a copy goes. Called for different files and for different ranges of one file at once, from
+/// blocking threads; only `block` is not, and must not wait for a disk. Paths have been checked: relative, known shape, no `..`.
 pub trait Sink: Send + Sync + 'static {
     /// A file of the copy begins (or begins anew, from nothing, after `discard`).
     fn create(&self, file: &FileInfo) -> Result<(), SinkError>;

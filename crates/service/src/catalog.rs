@@ -44,6 +44,13 @@ pub trait HotCopy: Send + Sync + 'static {
     /// # Errors
     /// When the file cannot be read.
     fn read_at(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<usize, ErrorDetail>;
+    /// Of what [`HotCopy::read_at`] would read, the first bytes that can be had without waiting for
+    /// a disk or a lock: they are read where they are sent, without a change of threads. Other
+    /// bytes, or all, are asked for with `read_at`.
+    fn read_cached(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> usize {
+        let _ = (file, offset_bytes, buf);
+        0
+    }
     /// Whether what was read of a tree is one state of it, and its size for the next try.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ pub struct Limits {
     pub max_connections: usize,
     /// Sessions at once; more are told to try later.
     pub max_sessions: usize,
-    /// Streams of file bytes at once; each needs about 1 MiB.
+    /// Streams of file bytes at once. Up to 32 share 32 MiB; each further one needs 256 KiB more.
     pub max_streams: usize,
     /// For a TLS handshake, for a request's header and for its body.
     pub header_timeout: Duration,

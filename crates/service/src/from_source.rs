@@ -57,6 +57,10 @@ impl HotCopy for source::HotCopy {
         source::HotCopy::read_at(self, file, offset_bytes, buf).map_err(|e| refuse(&e))
     }
 
+    fn read_cached(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> usize {
+        source::HotCopy::read_cached(self, file, offset_bytes, buf)
+    }
+
     fn check_whole(&self, file: u32) -> Result<Checked, ErrorDetail> {
         let checked = source::HotCopy::check_whole(self, file).map_err(|e| refuse(&e))?;
         Ok(Checked { whole: checked.whole, size_bytes: checked.size_bytes })

@@ -61,6 +61,11 @@ impl Metrics {
         Gauge::new(&self.streams)
     }
 
+    /// How many streams are running.
+    pub(crate) fn streams(&self) -> usize {
+        usize::try_from(self.streams.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
     pub(crate) fn stream_refused(&self) {
         self.streams_refused.fetch_add(1, Ordering::Relaxed);
     }

@@ -117,6 +117,21 @@ impl Session {
         self.copy.read_at(id, offset_bytes, buf)
     }
 
+    /// Of what [`Session::read_at`] would read, the first bytes that can be had without waiting.
+    pub(crate) fn read_cached(
+        &self,
+        id: u32,
+        kind: FileKind,
+        offset_bytes: u64,
+        buf: &mut [u8],
+    ) -> usize {
+        let Ok(finishing) = self.finishing.try_read() else { return 0 };
+        if self.closed.load(Ordering::Acquire) || (*finishing && !kind.in_transactions()) {
+            return 0;
+        }
+        self.copy.read_cached(id, offset_bytes, buf)
+    }
+
     /// Whether what was read of a tree is whole.
     pub(crate) fn check_whole(&self, id: u32) -> Result<Checked, ErrorDetail> {
         if self.file(id)?.kind != FileKind::Tree {

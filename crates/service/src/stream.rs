@@ -1,6 +1,11 @@
-//! The stream of a file's bytes: read, hashed and framed in a blocking thread.
+//! The stream of a file's bytes: read, hashed and framed in a task.
 //!
-//! Memory: a stream has one chunk being read, one or two waiting, and what hyper is writing.
+//! What the page cache holds is read in the task itself; only what must come from the disk is read
+//! in a blocking thread. On few processors, changing threads for each chunk costs more than the
+//! chunk's hash.
+//!
+//! Memory: a stream has one chunk being read, one waiting, and what hyper is writing. All streams
+//! together stay below [`BUFFERS_BYTES`]: the more there are, the smaller are their chunks.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,25 +13,31 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use wire::api::{ErrorBody, ErrorCode, ErrorDetail};
 use wire::frame::{DATA_HEAD_BYTES, Frame, FrameError, data_head};
 
 use crate::answer::detail;
 use crate::metrics::Metrics;
-use crate::pool::Pool;
+use crate::pool::{Buffer, Pool};
 use crate::session::{File, InUse};
 use crate::watched::Request;
 
-/// How many bytes of a file a frame carries. Divides every block.
-pub(crate) const CHUNK_BYTES: usize = 256 << 10;
+/// How many bytes of a file a frame carries at most. Divides every block. Few large frames cost the
+/// processors less than many small ones.
+pub(crate) const CHUNK_BYTES: usize = wire::frame::MAX_DATA_BYTES;
+/// And at least, however many streams there are, but for a block's or a file's end.
+const MIN_CHUNK_BYTES: usize = 64 << 10;
+/// What all streams' chunks may take together.
+const BUFFERS_BYTES: usize = 32 << 20;
 /// Room after a chunk for a `BLOCK` and an `END` frame.
 const TAIL_BYTES: usize = 128;
 /// The size of the pool's buffers.
 pub(crate) const BUFFER_BYTES: usize = DATA_HEAD_BYTES + CHUNK_BYTES + TAIL_BYTES;
-/// Buffers per stream: one being filled, those in the channel, those that hyper holds.
-pub(crate) const BUFFERS_PER_STREAM: usize = 4;
+/// How many free buffers are kept.
+pub(crate) const FREE_BUFFERS: usize = 8;
+/// Buffers per stream: one being filled, one in the channel, those that hyper holds.
+const BUFFERS_PER_STREAM: usize = 4;
 const CHANNEL_DEPTH: usize = 1;
 
 /// What a stream needs.
@@ -46,14 +57,13 @@ pub(crate) struct Job {
 /// Starts to read and gives the answer's body.
 pub(crate) fn start(job: Job) -> Body {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(CHANNEL_DEPTH);
-    let handle = Handle::current();
-    tokio::task::spawn_blocking(move || {
+    tokio::spawn(async move {
         let metrics = Arc::clone(&job.metrics);
         let _gauge = metrics.stream();
-        let output = Output { sender, handle, stall_timeout: job.stall_timeout };
-        if let Err(Stop::Failed(error)) = job.run(&output) {
+        let output = Output { sender, stall_timeout: job.stall_timeout };
+        if let Err(Stop::Failed(error)) = job.run(&output).await {
             tracing::warn!(file = job.id, error = error.message, "stream failed");
-            output.fail(error);
+            output.fail(error).await;
         }
         drop(job.permit);
     });
@@ -78,58 +88,84 @@ impl From<FrameError> for Stop {
 
 struct Output {
     sender: mpsc::Sender<Bytes>,
-    handle: Handle,
     stall_timeout: Duration,
 }
 
 impl Output {
-    fn send(&self, bytes: Bytes) -> Result<(), Stop> {
-        let bytes = match self.sender.try_send(bytes) {
-            Ok(()) => return Ok(()),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Stop::Gone),
-            Err(mpsc::error::TrySendError::Full(bytes)) => bytes,
-        };
-        let sending = self.sender.send_timeout(bytes, self.stall_timeout);
-        self.handle.block_on(sending).map_err(|_| Stop::Gone)
+    async fn send(&self, bytes: Bytes) -> Result<(), Stop> {
+        self.sender.send_timeout(bytes, self.stall_timeout).await.map_err(|_| Stop::Gone)
     }
 
-    fn fail(&self, error: ErrorDetail) {
+    async fn fail(&self, error: ErrorDetail) {
         let mut out = BytesMut::new();
         if Frame::Error(ErrorBody { error }).encode(&mut out).is_ok() {
-            let _ = self.send(out.freeze());
+            let _ = self.send(out.freeze()).await;
         }
     }
 }
 
 impl Job {
-    fn run(&self, output: &Output) -> Result<(), Stop> {
+    async fn run(&self, output: &Output) -> Result<(), Stop> {
         let mut hasher = blake3::Hasher::new();
         let mut at = self.range.start;
         loop {
-            let mut buffer = self.pool.take();
-            let step = self.step(buffer.space(), at, &mut hasher)?;
-            self.metrics.sent(step.file_bytes);
-            at += u64::try_from(step.file_bytes).unwrap_or(0);
-            output.send(buffer.freeze(step.used))?;
+            let mut chunk = self.read(at).await?;
+            let step = self.frame(&mut chunk, at, &mut hasher)?;
+            self.metrics.sent(chunk.file_bytes);
+            at += u64::try_from(chunk.file_bytes).unwrap_or(0);
+            output.send(chunk.buffer.freeze(step.used)).await?;
             if step.ended {
                 return Ok(());
             }
         }
     }
 
-    /// Reads a chunk, and writes its frame and those that must follow it.
-    fn step(&self, space: &mut [u8], at: u64, hasher: &mut blake3::Hasher) -> Result<Step, Stop> {
+    /// How many bytes are read at once: to the block's end, or a chunk.
+    fn wanted(&self, at: u64) -> usize {
+        let (_, block_end) = self.block(at);
+        usize::try_from(block_end - at)
+            .unwrap_or(usize::MAX)
+            .min(chunk_bytes(self.metrics.streams()))
+    }
+
+    /// Where the block that holds an offset begins and ends, as far as it is asked for.
+    fn block(&self, at: u64) -> (u64, u64) {
         let block_bytes = self.session.0.block_bytes;
-        let block_start = at - at % block_bytes;
-        let block_end = block_start.saturating_add(block_bytes).min(self.range.end);
-        let wanted = usize::try_from(block_end - at).unwrap_or(usize::MAX).min(CHUNK_BYTES);
-        let (head, rest) = space.split_at_mut(DATA_HEAD_BYTES);
-        let mut file_bytes = 0;
-        if wanted > 0 {
-            let chunk = &mut rest[..wanted];
-            let read = self.session.0.read_at(self.id, self.file.kind, at, chunk);
-            file_bytes = read.map_err(Stop::Failed)?.min(wanted);
+        let start = at - at % block_bytes;
+        (start, start.saturating_add(block_bytes).min(self.range.end))
+    }
+
+    /// Reads a chunk into a buffer, behind the room for its frame's head.
+    async fn read(&self, at: u64) -> Result<Chunk, Stop> {
+        let mut buffer = self.pool.take();
+        let wanted = self.wanted(at);
+        if wanted == 0 {
+            return Ok(Chunk { buffer, wanted, file_bytes: 0 });
         }
+        let (id, kind) = (self.id, self.file.kind);
+        let chunk = &mut buffer.space()[DATA_HEAD_BYTES..][..wanted];
+        let cached = self.session.0.read_cached(id, kind, at, chunk).min(wanted);
+        if cached == wanted {
+            return Ok(Chunk { buffer, wanted, file_bytes: wanted });
+        }
+        let session = self.session.clone();
+        let rest_at = at + u64::try_from(cached).unwrap_or(0);
+        let reading = tokio::task::spawn_blocking(move || {
+            let rest = &mut buffer.space()[DATA_HEAD_BYTES..][cached..wanted];
+            let read = session.0.read_at(id, kind, rest_at, rest);
+            let file_bytes = cached + read?.min(wanted - cached);
+            Ok(Chunk { buffer, wanted, file_bytes })
+        });
+        let read = reading.await.map_err(|_| Stop::Gone)?;
+        read.map_err(Stop::Failed)
+    }
+
+    /// Writes the head of a chunk's frame, and the frames that must follow it.
+    fn frame(&self, chunk: &mut Chunk, at: u64, hasher: &mut blake3::Hasher) -> Result<Step, Stop> {
+        let Chunk { ref mut buffer, wanted, file_bytes } = *chunk;
+        let space = buffer.space();
+        let (block_start, block_end) = self.block(at);
+        let (head, rest) = space.split_at_mut(DATA_HEAD_BYTES);
         let mut used = 0;
         if file_bytes > 0 {
             head.copy_from_slice(&data_head(at, &rest[..file_bytes])?);
@@ -151,13 +187,40 @@ impl Job {
             Frame::End { offset_bytes: now, end_of_file }.encode(&mut closing)?;
         }
         space[used..used + closing.len()].copy_from_slice(&closing);
-        Ok(Step { file_bytes, used: used + closing.len(), ended })
+        Ok(Step { used: used + closing.len(), ended })
     }
 }
 
-/// What a step has put into its buffer.
-struct Step {
+/// How large a chunk may be while so many streams are running.
+fn chunk_bytes(streams: usize) -> usize {
+    let share = BUFFERS_BYTES / BUFFERS_PER_STREAM / streams.max(1);
+    // A power of two divides the blocks as the longest chunk does.
+    let share = share.checked_ilog2().map_or(0, |log| 1 << log);
+    share.clamp(MIN_CHUNK_BYTES, CHUNK_BYTES)
+}
+
+/// Bytes of the file, behind room for their frame's head.
+struct Chunk {
+    buffer: Buffer,
+    /// How many bytes of the file were asked for, and how many there were.
+    wanted: usize,
     file_bytes: usize,
+}
+
+/// What is in a buffer, ready to be sent.
+struct Step {
     used: usize,
     ended: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_streams_have_small_chunks() {
+        for (streams, kib) in [(0, 1024), (1, 1024), (8, 1024), (9, 512), (16, 512), (1000, 64)] {
+            assert_eq!(chunk_bytes(streams), kib << 10, "{streams}");
+        }
+    }
 }

@@ -215,6 +215,21 @@ impl HotCopy {
         }
     }
 
+    /// As much from `offset` on as can be had at once: at most what [`HotCopy::read_at`] would
+    /// give, often nothing. Waits for neither the disk nor a lock.
+    pub fn read_cached(&self, file: u32, offset: u64, buf: &mut [u8]) -> usize {
+        let Some(entry) = self.entries.get(file as usize) else { return 0 };
+        // Held while reading, as in `read_at`: `finish` must not begin meanwhile.
+        let Ok(phase) = self.phase.try_read() else { return 0 };
+        match &entry.content {
+            Content::Record(held) | Content::Lucene(held) if phase.is_none() => {
+                let size = entry.size_bytes.load(Ordering::Acquire);
+                held.read_cached(offset, limit(buf, offset, size))
+            }
+            _ => 0,
+        }
+    }
+
     fn read_end(
         &self,
         end: Option<&End>,

@@ -66,36 +66,48 @@ impl Held {
         self.fill(offset, buf).map_err(Error::io("read", &self.path))
     }
 
+    /// What the page cache has of the bytes from `offset` on: none to all of those asked for.
+    /// Never waits for the disk.
+    pub fn read_cached(&self, offset: u64, buf: &mut [u8]) -> usize {
+        let buffers = &mut [IoSliceMut::new(buf)];
+        // An error says that this file system cannot tell.
+        rustix::io::preadv2(&self.file, buffers, offset, ReadWriteFlags::NOWAIT).unwrap_or(0)
+    }
+
     /// [`read_at`](Self::read_at) that leaves the page cache as it was: what the server had cached
     /// stays, what only we wanted goes.
     pub fn read_quietly(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let cached = rustix::io::preadv2(
-            &self.file,
-            &mut [IoSliceMut::new(buf)],
-            offset,
-            ReadWriteFlags::NOWAIT,
-        )
-        .unwrap_or(0);
+        let cached = self.read_cached(offset, buf);
         let rest_at = offset.saturating_add(cached as u64);
         let Some(rest) = buf.get_mut(cached..).filter(|rest| !rest.is_empty()) else {
             return Ok(cached);
         };
         let read = self.read_at(rest_at, rest)?;
-        if let Some(length) = std::num::NonZeroU64::new(read as u64) {
-            // Advice only: a file system that does not know it is no reason to fail.
-            let _ = rustix::fs::fadvise(&self.file, rest_at, Some(length), Advice::DontNeed);
-        }
+        self.forget(rest_at, read);
         Ok(cached.saturating_add(read))
+    }
+
+    /// Takes bytes out of the page cache again.
+    fn forget(&self, offset: u64, length: usize) {
+        if let Some(length) = std::num::NonZeroU64::new(length as u64) {
+            // Advice only: a file system that does not know it is no reason to fail.
+            let _ = rustix::fs::fadvise(&self.file, offset, Some(length), Advice::DontNeed);
+        }
     }
 
     /// Whether every byte from `offset` on is zero. Holes, and what was only preallocated, are
     /// passed over without being read.
     pub fn is_zero_from(&self, offset: u64) -> Result<bool> {
-        self.find_data(offset).map_err(Error::io("read", &self.path)).map(|found| found.is_none())
+        // Cached zeros look like data: reading ahead would make one hole after the other into data.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Random);
+        let found = self.find_data(offset);
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Normal);
+        found.map_err(Error::io("read", &self.path)).map(|found| found.is_none())
     }
 
     fn find_data(&self, mut offset: u64) -> io::Result<Option<u64>> {
-        let mut buf = vec![0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let mut buf = vec![0; ZEROS.len()];
         loop {
             match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
                 Ok(data_at) => offset = data_at,
@@ -108,10 +120,15 @@ impl Held {
                 return Ok(None);
             }
             let bytes = buf.get(..read).unwrap_or_default();
+            if ZEROS.starts_with(bytes) {
+                // Only its being cached made it look like data.
+                self.forget(offset, read);
+                offset = offset.saturating_add(read as u64);
+                continue;
+            }
             if let Some(at) = bytes.iter().position(|byte| *byte != 0) {
                 return Ok(Some(offset.saturating_add(at as u64)));
             }
-            offset = offset.saturating_add(read as u64);
         }
     }
 

@@ -37,6 +37,8 @@ pub const HEADER_BYTES: usize = 12;
 pub const DATA_HEAD_BYTES: usize = 20;
 /// The most bytes of a file that a `DATA` frame may carry.
 pub const MAX_DATA_BYTES: usize = 1 << 20;
+/// What direct I/O wants of a buffer's address, everywhere that is known.
+pub const ALIGNMENT_BYTES: usize = 4096;
 /// The longest JSON of an `ERROR` frame.
 pub const MAX_ERROR_BYTES: usize = 64 << 10;
 

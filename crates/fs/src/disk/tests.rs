@@ -27,6 +27,37 @@ fn removal_never_follows_a_link() {
     assert!(theirs.join("precious").exists());
 }
 
+/// Whatever goes past the page cache and what does not, the file holds the bytes that were written:
+/// aligned and not, whole pages and not, written over, at a file's end that is no page's.
+#[test]
+fn direct_and_cached_writes_make_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    let size = (3 << 20) + 77;
+    let file = RealDisk.create_file(&path, 0o600).unwrap();
+    file.set_len(size as u64).unwrap();
+    let mut expected = vec![0; size];
+    let memory: Vec<u8> =
+        (0..2 << 20).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let aligned = memory.as_ptr().align_offset(ALIGNMENT_BYTES);
+    for (from, offset, length) in [
+        (aligned, 0, 1 << 20),
+        (aligned + 1, 1 << 20, 1 << 20),
+        (aligned, (1 << 20) + 512, 300_000),
+        (aligned + 4096, 64 << 10, 100_000),
+        (aligned, 2 << 20, 131_072 + 9),
+        (aligned, size - 77 - (1 << 17), (1 << 17) + 77),
+    ] {
+        let bytes = &memory[from..from + length];
+        file.write_at(offset as u64, bytes).unwrap();
+        expected[offset..offset + length].copy_from_slice(bytes);
+    }
+    file.sync().unwrap();
+    assert!(fs::read(&path).unwrap() == expected);
+    file.set_len(5).unwrap();
+    assert!(fs::read(&path).unwrap() == expected[..5]);
+}
+
 /// The system's errors become the kinds that callers act on.
 #[test]
 fn errors_have_kinds() {

@@ -24,6 +24,8 @@ pub struct Knobs {
     pub shrunk: Mutex<HashMap<u32, u64>>,
     /// Files that turn out to be stale.
     pub stale: Vec<u32>,
+    /// Of so many bytes of each read the cache has some, or all.
+    pub cached_bytes: AtomicU64,
     /// How long each read takes.
     pub read_delay_ms: AtomicU64,
     /// Set by `finish`; a read of a store file that ends after it is counted in `late_reads`.
@@ -155,6 +157,15 @@ impl HotCopy for SyntheticCopy {
             knobs.late_reads.fetch_add(1, Ordering::SeqCst);
         }
         Ok(length)
+    }
+
+    fn read_cached(&self, file: u32, offset: u64, buf: &mut [u8]) -> usize {
+        let cached = usize::try_from(self.0.cached_bytes.load(Ordering::SeqCst)).unwrap();
+        let length = buf.len().min(cached);
+        if length == 0 {
+            return 0;
+        }
+        self.read_at(file, offset, &mut buf[..length]).unwrap()
     }
 
     fn check_whole(&self, file: u32) -> Result<Checked, ErrorDetail> {

@@ -3,13 +3,15 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
-    Frame, FrameError, FrameErrorKind, HASH_BYTES, HEADER_BYTES, KIND_BLOCK, KIND_DATA, KIND_END,
-    OFFSET_BYTES, check_length,
+    ALIGNMENT_BYTES, DATA_HEAD_BYTES, Frame, FrameError, FrameErrorKind, HASH_BYTES, HEADER_BYTES,
+    KIND_BLOCK, KIND_DATA, KIND_END, MAX_DATA_PAYLOAD_BYTES, OFFSET_BYTES, check_length,
 };
 
 /// Takes the pieces of a stream as they arrive and gives frames.
 ///
-/// Holds at most one frame. A frame that lies whole in one piece is not copied.
+/// Holds at most one frame. A frame that lies whole in one piece is not copied; of another one the
+/// bytes of the file are put together at an address that is a multiple of [`ALIGNMENT_BYTES`], as
+/// direct I/O wants it.
 #[derive(Debug, Default)]
 pub struct Decoder {
     /// The first bytes of a frame whose rest is still to come.
@@ -46,6 +48,14 @@ impl Decoder {
         Ok(Some(frame))
     }
 
+    /// Takes back the bytes of a `DATA` frame, so that their memory is used for another one.
+    pub fn recycle(&mut self, bytes: Bytes) {
+        if let (0, Ok(spare)) = (self.partial.capacity(), bytes.try_into_mut()) {
+            self.partial = spare;
+            self.partial.clear();
+        }
+    }
+
     /// Says that the stream has ended.
     ///
     /// # Errors
@@ -78,7 +88,7 @@ impl Decoder {
         let header = frame_bytes(&self.partial).map_err(|kind| self.error(kind))?;
         match header {
             Some(frame_bytes) if self.fill(input, frame_bytes) => {
-                Ok(Some(self.partial.split().freeze()))
+                Ok(Some(std::mem::take(&mut self.partial).freeze()))
             }
             _ => Ok(None),
         }
@@ -88,9 +98,22 @@ impl Decoder {
     fn fill(&mut self, input: &mut Bytes, target_bytes: usize) -> bool {
         let missing = target_bytes.saturating_sub(self.partial.len());
         let piece = input.split_to(missing.min(input.len()));
+        if self.partial.is_empty() {
+            self.align();
+        }
         self.partial.reserve(missing);
         self.partial.extend_from_slice(&piece);
         self.partial.len() >= target_bytes
+    }
+
+    /// Makes room for the longest frame, aligned.
+    fn align(&mut self) {
+        self.partial.clear();
+        self.partial.reserve(ALIGNMENT_BYTES + HEADER_BYTES + MAX_DATA_PAYLOAD_BYTES);
+        let data = self.partial.as_ptr().wrapping_add(DATA_HEAD_BYTES);
+        let before = data.align_offset(ALIGNMENT_BYTES).min(ALIGNMENT_BYTES);
+        self.partial.resize(before, 0);
+        self.partial.advance(before);
     }
 }
 

@@ -43,6 +43,39 @@ fn hex(bytes: &[u8]) -> String {
     bytes.chunks(32).map(line).collect()
 }
 
+/// Memory that is taken back is used again, at an address that direct I/O takes, and what it held
+/// does not shine through.
+#[test]
+fn recycled_memory() {
+    let data = |seed: u8, length: usize| Frame::Data {
+        offset_bytes: u64::from(seed),
+        bytes: (0..length).map(|at| (at as u8).wrapping_mul(seed)).collect(),
+    };
+    let frames =
+        [data(3, 100_000), data(5, 70_000), data(7, MAX_DATA_BYTES), data(9, 1), data(11, 9000)];
+    let mut stream = encode(&frames);
+    stream.extend(encode(&[Frame::End { offset_bytes: 9, end_of_file: true }]));
+    let mut decoder = Decoder::new();
+    let (mut seen, mut addresses) = (0, Vec::new());
+    for part in stream.chunks(30_000) {
+        let mut input = Bytes::copy_from_slice(part);
+        while let Some(frame) = decoder.decode(&mut input).unwrap() {
+            let Frame::Data { bytes, .. } = &frame else { continue };
+            assert_eq!(&frame, &frames[seen]);
+            seen += 1;
+            if bytes.len() > 30_000 {
+                assert_eq!(bytes.as_ptr().align_offset(4096), 0);
+                addresses.push(bytes.as_ptr());
+            }
+            let Frame::Data { bytes, .. } = frame else { continue };
+            decoder.recycle(bytes);
+        }
+    }
+    decoder.finish().unwrap();
+    assert_eq!(seen, frames.len());
+    assert_eq!((addresses.len(), addresses[1]), (3, addresses[0]), "the same memory");
+}
+
 /// The bytes of each kind of frame, so that no later version changes them by accident.
 #[test]
 fn golden_bytes() {
