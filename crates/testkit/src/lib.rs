@@ -34,6 +34,7 @@
 
 pub mod admin;
 pub mod bolt;
+pub mod certificates;
 pub mod consistency;
 pub mod jars;
 pub mod jdk;

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use testkit::certificates::Certificates;
 use testkit::jars;
 use testkit::server::Server;
 
@@ -72,10 +73,10 @@ pub fn measure(bench: &Bench<'_>, table: &mut Table) -> Result<()> {
     let conf = text(&server.conf());
     let service = bench.program.serve(&["--config", &conf])?;
     let certificates = Certificates::make(&bench.path("certificates"))?;
-    let (cert, key) = (certificates.path("server.pem"), certificates.path("server.key"));
+    let (cert, key) = (certificates.arg("server.pem"), certificates.arg("server.key"));
     let secure =
         bench.program.serve(&["--config", &conf, "--tls-cert", &cert, "--tls-key", &key])?;
-    let ca = certificates.path("ca.pem");
+    let ca = certificates.arg("ca.pem");
 
     let source = timed::tree(&server.data_dir())?;
     let backup = bench.path("backup");
@@ -181,29 +182,4 @@ fn b3sum() -> Result<String> {
     ensure!(version.starts_with("b3sum "), "{path}: {version}");
     eprintln!("xtask bench: beside {}", version.trim());
     Ok(path)
-}
-
-/// An authority and a server's certificate.
-struct Certificates {
-    dir: std::path::PathBuf,
-}
-
-impl Certificates {
-    fn make(dir: &Path) -> Result<Self> {
-        std::fs::create_dir_all(dir)?;
-        let mut params = rcgen::CertificateParams::new(vec![])?;
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate()?)?;
-        let key = rcgen::KeyPair::generate()?;
-        let server = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
-        let server = server.signed_by(&key, &ca)?;
-        std::fs::write(dir.join("ca.pem"), ca.pem())?;
-        std::fs::write(dir.join("server.pem"), server.pem())?;
-        std::fs::write(dir.join("server.key"), key.serialize_pem())?;
-        Ok(Self { dir: dir.to_owned() })
-    }
-
-    fn path(&self, name: &str) -> String {
-        text(&self.dir.join(name))
-    }
 }

@@ -248,3 +248,54 @@ fn no_backup_there() {
     }
     assert!(!data.exists());
 }
+
+/// Runs a shell script with a file system of its own at `$1`; `$0` is the executable. `None` where
+/// only root may mount and this is somebody else.
+fn mounted(script: &str, at: &Path, address: &str) -> Option<Ran> {
+    std::fs::create_dir_all(at).unwrap();
+    let mut unshare = std::process::Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_neo4j-backup")]);
+    let ran = unshare.arg(at).arg(address).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let status = ran.status.code().unwrap();
+    let ran = Ran { status, stdout: text(&ran.stdout), stderr: text(&ran.stderr) };
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root may mount: {}", ran.stderr);
+        return None;
+    }
+    Some(ran)
+}
+
+/// A disk that is too small, one that fills up in the middle, and one that is read-only: each is
+/// its own error, and what was there stays.
+#[test]
+fn full_and_read_only_disks() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let service = Service::start(&data, &[]);
+    let run = |script: &str| mounted(script, &dir.path().join("disk"), &service.address);
+
+    let small = "mount -t tmpfs -o size=128k none \"$1\" && echo precious >\"$1/precious\" &&
+        { \"$0\" -host \"$2\" -to \"$1/backup\" --json; status=$?; } &&
+        test \"$(ls -A \"$1\")\" = \"$(printf 'backup\\nprecious')\" &&
+        test \"$(cat \"$1/precious\")\" = precious &&
+        test \"$(ls -A \"$1/backup\")\" = .neo4j-backup.lock && exit $status";
+    let Some(ran) = run(small) else { return };
+    assert_eq!((ran.status, ran.code().as_str()), (33, "no_space"), "{ran:?}");
+
+    // As large as the first look wants it, but somebody else takes the rest.
+    let filling = "mount -t tmpfs -o size=40m none \"$1\" &&
+        { \"$0\" -host \"$2\" -to \"$1/backup\" --json --limit-rate 64KiB & } &&
+        while ! ls \"$1/backup/.neo4j-backup.staged/\"* >/dev/null 2>&1; do sleep 0.05; done &&
+        { head -c 60m /dev/zero >\"$1/other\" 2>/dev/null; wait $!; status=$?; } &&
+        rm \"$1/other\" &&
+        test \"$(find \"$1/backup\" -type f)\" = \"$1/backup/.neo4j-backup.lock\" &&
+        \"$0\" -host \"$2\" -to \"$1/backup\" --quiet >/dev/null && exit $status";
+    let ran = run(filling).unwrap();
+    assert_eq!((ran.status, ran.code().as_str()), (33, "no_space"), "{ran:?}");
+
+    let read_only = "mount -t tmpfs none \"$1\" && mount -o remount,ro \"$1\" &&
+        exec \"$0\" -host \"$2\" -to \"$1/backup\" --json";
+    let ran = run(read_only).unwrap();
+    assert_eq!((ran.status, ran.code().as_str()), (30, "target_unusable"), "{ran:?}");
+}

@@ -6,5 +6,6 @@ mod connect;
 mod restore;
 mod run;
 mod serve;
+mod tls;
 mod token;
 mod usage;

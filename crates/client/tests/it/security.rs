@@ -5,38 +5,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use client::{Client, Error, TlsOptions};
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use service::{Scope, ServiceConfig, TlsConfig, Token, TokenFile};
 use wire::api::ErrorCode;
 
 use crate::kit::{Memory, client, options, serve};
 use crate::synthetic::{Knobs, Synthetic};
 
-/// PEM files of an authority, a server and a client, made for a test.
+/// Certificates in a directory of their own.
 struct Certificates {
-    dir: tempfile::TempDir,
+    made: testkit::certificates::Certificates,
+    _dir: tempfile::TempDir,
 }
 
 impl Certificates {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        std::fs::write(dir.path().join("ca.pem"), ca.pem()).unwrap();
-        for (name, subject) in [("server", "127.0.0.1"), ("client", "backup")] {
-            let key = KeyPair::generate().unwrap();
-            let params = CertificateParams::new(vec![subject.to_owned()]).unwrap();
-            let certificate = params.signed_by(&key, &ca).unwrap();
-            std::fs::write(dir.path().join(format!("{name}.pem")), certificate.pem()).unwrap();
-            let key_path = dir.path().join(format!("{name}.key"));
-            std::fs::write(key_path, key.serialize_pem()).unwrap();
-        }
-        Self { dir }
+        let made = testkit::certificates::Certificates::make(dir.path()).unwrap();
+        Self { made, _dir: dir }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.made.path(name)
     }
 
     fn service(&self, client_ca: bool) -> TlsConfig {
