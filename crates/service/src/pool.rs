@@ -4,23 +4,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-/// Free buffers, all of one size.
+/// Free buffers, of the size that was asked for last.
 pub(crate) struct Pool {
     free: Mutex<Vec<Vec<u8>>>,
-    buffer_bytes: usize,
     keep: usize,
 }
 
 impl Pool {
     /// A pool that keeps at most so many free buffers.
-    pub(crate) fn new(buffer_bytes: usize, keep: usize) -> Arc<Self> {
-        Arc::new(Self { free: Mutex::new(Vec::new()), buffer_bytes, keep })
+    pub(crate) fn new(keep: usize) -> Arc<Self> {
+        Arc::new(Self { free: Mutex::new(Vec::new()), keep })
     }
 
-    /// A buffer with whatever is in it.
-    pub(crate) fn take(self: &Arc<Self>) -> Buffer {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let bytes = free.unwrap_or_else(|| vec![0; self.buffer_bytes]);
+    /// A buffer of that size with whatever is in it.
+    pub(crate) fn take(self: &Arc<Self>, buffer_bytes: usize) -> Buffer {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.retain(|bytes| bytes.len() == buffer_bytes);
+        let bytes = free.pop();
+        drop(free);
+        let bytes = bytes.unwrap_or_else(|| vec![0; buffer_bytes]);
         Buffer { bytes, used: 0, pool: Arc::clone(self) }
     }
 }

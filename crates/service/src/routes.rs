@@ -20,7 +20,7 @@ use crate::config::ServiceConfig;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::session::Registry;
-use crate::stream::{BUFFER_BYTES, FREE_BUFFERS};
+use crate::stream::FREE_BUFFERS;
 use crate::watched::InFlight;
 
 /// The API in OpenAPI 3.1.
@@ -67,7 +67,7 @@ impl Shared {
         Arc::new(Self {
             registry: Registry::new(limits.max_sessions, limits.lease, Arc::clone(&metrics)),
             streams: Arc::new(Semaphore::new(limits.max_streams)),
-            pool: Pool::new(BUFFER_BYTES, FREE_BUFFERS),
+            pool: Pool::new(FREE_BUFFERS),
             metrics,
             config,
         })

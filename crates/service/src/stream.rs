@@ -25,15 +25,13 @@ use crate::watched::Request;
 
 /// How many bytes of a file a frame carries at most. Divides every block. Few large frames cost the
 /// processors less than many small ones.
-pub(crate) const CHUNK_BYTES: usize = wire::frame::MAX_DATA_BYTES;
+const CHUNK_BYTES: usize = wire::frame::MAX_DATA_BYTES;
 /// And at least, however many streams there are, but for a block's or a file's end.
 const MIN_CHUNK_BYTES: usize = 64 << 10;
 /// What all streams' chunks may take together.
 const BUFFERS_BYTES: usize = 32 << 20;
 /// Room after a chunk for a `BLOCK` and an `END` frame.
 const TAIL_BYTES: usize = 128;
-/// The size of the pool's buffers.
-pub(crate) const BUFFER_BYTES: usize = DATA_HEAD_BYTES + CHUNK_BYTES + TAIL_BYTES;
 /// How many free buffers are kept.
 pub(crate) const FREE_BUFFERS: usize = 8;
 /// Buffers per stream: one being filled, one in the channel, those that hyper holds.
@@ -120,14 +118,6 @@ impl Job {
         }
     }
 
-    /// How many bytes are read at once: to the block's end, or a chunk.
-    fn wanted(&self, at: u64) -> usize {
-        let (_, block_end) = self.block(at);
-        usize::try_from(block_end - at)
-            .unwrap_or(usize::MAX)
-            .min(chunk_bytes(self.metrics.streams()))
-    }
-
     /// Where the block that holds an offset begins and ends, as far as it is asked for.
     fn block(&self, at: u64) -> (u64, u64) {
         let block_bytes = self.session.0.block_bytes;
@@ -135,10 +125,12 @@ impl Job {
         (start, start.saturating_add(block_bytes).min(self.range.end))
     }
 
-    /// Reads a chunk into a buffer, behind the room for its frame's head.
+    /// Reads a chunk, to the block's end at most, behind the room for its frame's head.
     async fn read(&self, at: u64) -> Result<Chunk, Stop> {
-        let mut buffer = self.pool.take();
-        let wanted = self.wanted(at);
+        let chunk_bytes = chunk_bytes(self.metrics.streams());
+        let mut buffer = self.pool.take(DATA_HEAD_BYTES + chunk_bytes + TAIL_BYTES);
+        let rest = usize::try_from(self.block(at).1 - at).unwrap_or(usize::MAX);
+        let wanted = rest.min(chunk_bytes);
         if wanted == 0 {
             return Ok(Chunk { buffer, wanted, file_bytes: 0 });
         }
