@@ -10,6 +10,8 @@ use crate::{DatabaseEntry, Error, FileEntry, Manifest, Result, manifest};
 pub struct Backup {
     dir: PathBuf,
     manifest: Manifest,
+    /// Where the databases were.
+    located: Vec<Located>,
 }
 
 /// Where a database's files lie at present.
@@ -25,7 +27,9 @@ impl Backup {
         if !dir.is_dir() {
             return Err(Error::NotABackup { dir: dir.to_owned() });
         }
-        Ok(Self { dir: dir.to_owned(), manifest: manifest::read(dir)? })
+        let manifest = manifest::read(dir)?;
+        let located = locate_all(dir, &manifest);
+        Ok(Self { dir: dir.to_owned(), manifest, located })
     }
 
     /// The backup's directory.
@@ -64,9 +68,11 @@ impl Backup {
         locate(&self.dir, entry)
     }
 
-    /// Whether the manifest is still the one that was read: no run has replaced it since.
+    /// Whether the manifest is still the one that was read, and all files are where they were: no run
+    /// has replaced or moved them since.
     pub fn is_current(&self) -> Result<bool> {
-        Ok(manifest::read(&self.dir)? == self.manifest)
+        let unmoved = locate_all(&self.dir, &self.manifest) == self.located;
+        Ok(unmoved && manifest::read(&self.dir)? == self.manifest)
     }
 }
 
@@ -85,6 +91,10 @@ impl Located {
     pub fn file(&self, file: &FileEntry) -> PathBuf {
         self.dir(file.area).join(&file.path)
     }
+}
+
+fn locate_all(dir: &Path, manifest: &Manifest) -> Vec<Located> {
+    manifest.databases.iter().map(|entry| locate(dir, entry)).collect()
 }
 
 pub(crate) fn locate(dir: &Path, entry: &DatabaseEntry) -> Located {

@@ -96,29 +96,38 @@ pub(crate) fn examine(dir: &Path) -> Result<Target> {
 /// inode and by what lies there, whatever the path's spelling.
 pub(crate) fn refuse_inside(dir: &Path) -> Result<()> {
     let own = Place::of(dir)?;
+    let mut places = Vec::new();
     for ancestor in fs::ancestors(dir)? {
         let is_dir_itself = own.is_some() && Place::of(&ancestor)? == own;
-        if ancestor.join(MANIFEST_NAME).is_file() {
-            if is_dir_itself {
-                continue;
-            }
+        if !ancestor.join(MANIFEST_NAME).is_file() {
+            places.push(ancestor);
+        } else if !is_dir_itself {
             return Err(Error::InsideBackup { dir: dir.to_owned(), backup: ancestor });
         }
-        if is_data_directory(&ancestor) || is_database_directory(&ancestor) {
+    }
+    for ancestor in places {
+        if is_data_directory(&ancestor)
+            || is_root_of_databases(&ancestor)
+            || is_database_directory(&ancestor)
+        {
             return Err(Error::InsideSource { dir: dir.to_owned(), data: ancestor });
         }
     }
     Ok(())
 }
 
-/// Whether a directory looks like Neo4j's `data`: a server's lock or a store lies in `databases`.
+/// Whether a directory looks like Neo4j's `data`: databases lie in its `databases`.
 fn is_data_directory(dir: &Path) -> bool {
     let root = dir.join(Area::Store.root_name());
-    if root.join("store_lock").exists() {
-        return true;
-    }
     let names = fs::entries(&root).unwrap_or_default();
-    names.iter().any(|(name, _)| root.join(name).join("neostore").exists())
+    is_root_of_databases(&root)
+        || names.iter().any(|(name, _)| root.join(name).join("neostore").exists())
+}
+
+/// Whether a directory looks like the one of all databases, or of all their logs, wherever that is
+/// mounted: a server's lock lies in it, or `system`, which every server has.
+fn is_root_of_databases(dir: &Path) -> bool {
+    dir.join("store_lock").exists() || is_database_directory(&dir.join("system"))
 }
 
 /// Whether a directory is a database's: a store or its transaction logs lie in it.

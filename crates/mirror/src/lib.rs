@@ -46,6 +46,7 @@ mod layout;
 mod manifest;
 mod mirror;
 mod staged;
+mod store;
 mod verify;
 
 pub use backup::{Backup, Located};
@@ -58,4 +59,4 @@ pub use manifest::{
 };
 pub use mirror::Mirror;
 pub use staged::{Outcome, Staged};
-pub use verify::{Finding, FindingKind, Report, log_findings, verify};
+pub use verify::{Finding, FindingKind, Report, recovery_findings, verify};

@@ -4,7 +4,7 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use client::{Sink, SinkError};
@@ -15,7 +15,7 @@ use wire::api::{FileInfo, Finished, Session};
 use crate::layout::{Area, DIR_MODE, STAGED_NAME, is_database_name, is_plain_path, staged_dir};
 use crate::manifest::{Checkpoint, FileEntry, HASH_BYTES, LeftOut};
 use crate::mirror::Inner;
-use crate::{BackupType, DatabaseEntry, Error, Result, chain};
+use crate::{BackupType, DatabaseEntry, Error, Result, chain, store};
 use file::StagedFile;
 
 /// More hashes than this would need too much memory: a session has at most 65536 by design.
@@ -36,6 +36,8 @@ pub struct Staged {
     started: Timestamp,
     files: RwLock<BTreeMap<u32, Arc<StagedFile>>>,
     flusher: Mutex<Option<Flusher>>,
+    /// Of all files that have begun: each has a hash in memory.
+    blocks: AtomicU64,
     committed: AtomicBool,
 }
 
@@ -71,6 +73,7 @@ impl Staged {
             started,
             files: RwLock::default(),
             flusher: Mutex::new(Some(Flusher::start())),
+            blocks: AtomicU64::new(0),
             committed: AtomicBool::new(false),
         };
         for area in Area::ALL {
@@ -95,8 +98,11 @@ impl Staged {
         flusher.finish()?;
         fs::sync_tree(&*self.inner.disk, &self.dir)?;
         self.inner.disk.sync_dir(&self.inner.dir.join(STAGED_NAME))?;
-        let logs = self.dir.join(Area::Transactions.staged_name());
-        if let Some(finding) = chain::findings(&logs, &entry).into_iter().next() {
+        let [store, logs] =
+            [Area::Store, Area::Transactions].map(|a| self.dir.join(a.staged_name()));
+        let mut findings = store::findings(&store, &entry);
+        findings.extend(chain::findings(&logs, &entry));
+        if let Some(finding) = findings.into_iter().next() {
             let (file, offset_bytes, what) = (finding.path, finding.offset_bytes, finding.what);
             return Err(Error::Corrupt { file, offset_bytes, what });
         }
@@ -205,7 +211,13 @@ impl Staged {
     }
 
     fn begin_file(&self, info: &FileInfo) -> Result<()> {
-        check_file(info, self.session.block_bytes)?;
+        check_file(info)?;
+        let blocks = info.size_bytes.div_ceil(self.session.block_bytes);
+        let add = |sum: u64| sum.checked_add(blocks).filter(|sum| *sum <= BLOCKS_MAX);
+        if let Err(sum) = self.blocks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
+            let what = format!("{:?} brings {blocks} blocks to {sum}", info.path);
+            return Err(Error::untrusted(what));
+        }
         let area = if info.kind.in_transactions() { Area::Transactions } else { Area::Store };
         let path = self.dir.join(area.staged_name()).join(&info.path);
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
@@ -287,14 +299,10 @@ fn check_session(session: &Session) -> Result<()> {
     Ok(())
 }
 
-fn check_file(info: &FileInfo, block_bytes: u64) -> Result<()> {
+fn check_file(info: &FileInfo) -> Result<()> {
     let fits_area = !info.kind.in_transactions() || !info.path.contains('/');
     if !is_plain_path(&info.path) || !fits_area {
         return Err(Error::untrusted(format!("{:?} is no file name for a backup", info.path)));
-    }
-    let blocks = info.size_bytes.div_ceil(block_bytes);
-    if blocks > BLOCKS_MAX || usize::try_from(blocks).is_err() {
-        return Err(Error::untrusted(format!("{:?} has {blocks} blocks", info.path)));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use fs::EntryKind;
 
 use crate::blocks::{CheckedBlocks, FileRef};
 use crate::layout::{Area, LOCK_NAME, MANIFEST_ASIDE_NAME, MANIFEST_NAME, STAGED_NAME, TRASH_NAME};
-use crate::{Backup, DatabaseEntry, Progress, Result, chain, check_blocks};
+use crate::{Backup, DatabaseEntry, Progress, Result, chain, check_blocks, store};
 
 /// What a verification found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub enum FindingKind {
     Block,
     /// A file cannot be read.
     Unreadable,
+    /// The metadata store is not that of the store that was backed up.
+    Metadata,
     /// The transaction logs do not lead from C to E.
     Logs,
     /// The checkpoint file does not end with C.
@@ -84,6 +86,7 @@ impl FindingKind {
             Self::Size => "size",
             Self::Block => "block",
             Self::Unreadable => "unreadable",
+            Self::Metadata => "metadata",
             Self::Logs => "logs",
             Self::Checkpoint => "checkpoint",
         }
@@ -126,7 +129,7 @@ pub fn verify(backup: &Backup, progress: Progress<'_>) -> Result<Report> {
     };
     let logs = std::thread::scope(|scope| {
         let logs = scope.spawn(|| {
-            entries.iter().flat_map(|entry| log_findings(backup, entry)).collect::<Vec<_>>()
+            entries.iter().flat_map(|entry| recovery_findings(backup, entry)).collect::<Vec<_>>()
         });
         let Ok(mut blocks) = check_blocks(backup, &entries, progress, &Unseen);
         report.findings.append(&mut blocks);
@@ -138,10 +141,14 @@ pub fn verify(backup: &Backup, progress: Progress<'_>) -> Result<Report> {
     Ok(report)
 }
 
-/// What is wrong with the logs of one database, from checkpoint C to its last transaction.
+/// What keeps Neo4j from recovering one database: its store's identity, and its logs from checkpoint
+/// C to the last transaction.
 #[must_use]
-pub fn log_findings(backup: &Backup, entry: &DatabaseEntry) -> Vec<Finding> {
-    chain::findings(backup.locate(entry).dir(Area::Transactions), entry)
+pub fn recovery_findings(backup: &Backup, entry: &DatabaseEntry) -> Vec<Finding> {
+    let located = backup.locate(entry);
+    let mut findings = store::findings(located.dir(Area::Store), entry);
+    findings.extend(chain::findings(located.dir(Area::Transactions), entry));
+    findings
 }
 
 /// Nobody looks at the bytes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fs::{Busy, Disk, Kind, Lock};
 use jiff::Timestamp;
-use mirror::{Area, Backup, DatabaseEntry, Progress, check_blocks, log_findings};
+use mirror::{Area, Backup, DatabaseEntry, Progress, check_blocks, recovery_findings};
 
 use crate::copy::Copy;
 use crate::destination::{Owner, create_owned, is_there};
@@ -169,7 +169,8 @@ impl Run<'_> {
         let copy = Copy::new(self.disk, self.owner, &self.entries, plan);
         let (blocks, logs) = std::thread::scope(|scope| {
             let logs = scope.spawn(|| {
-                let logs = self.entries.iter().flat_map(|entry| log_findings(self.backup, entry));
+                let logs =
+                    self.entries.iter().flat_map(|entry| recovery_findings(self.backup, entry));
                 logs.collect::<Vec<_>>()
             });
             let blocks = check_blocks(self.backup, &self.entries, progress, &copy);

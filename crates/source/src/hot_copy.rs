@@ -123,6 +123,15 @@ pub struct Finished {
 impl HotCopy {
     /// Finds checkpoint C, holds its logs, then opens every file of the store.
     pub fn begin(database: &Database) -> Result<Self> {
+        // Says best why a store cannot be copied.
+        database.metadata()?;
+        // The stores are held before anything else is read: if one is replaced from now on, so that
+        // what is read belongs to another store, `check_in_place` sees it.
+        let mut records = Vec::new();
+        for store in record_store::MANDATORY {
+            let held = Held::open(&database.store_dir.join(store.file_name()))?;
+            records.push((store.file_name().to_owned(), held));
+        }
         let metadata = database.metadata()?;
         let (found, logs) = hold_checkpoint(database, &metadata.store_id)?;
         logs.watch()?;
@@ -135,9 +144,7 @@ impl HotCopy {
         for (path, held) in derived.lucene {
             entries.push(Entry::new(path, held.size_bytes()?, Content::Lucene(held)));
         }
-        for store in record_store::MANDATORY {
-            let held = Held::open(&database.store_dir.join(store.file_name()))?;
-            let path = store.file_name().to_owned();
+        for (path, held) in records {
             entries.push(Entry::new(path, held.size_bytes()?, Content::Record(held)));
         }
         let state = if database.online()? { State::Online } else { State::Offline };
@@ -278,6 +285,7 @@ impl HotCopy {
         }
         self.check_in_place()?;
         let end = self.find_end()?;
+        self.check_in_place()?;
         let finished = end.finished.clone();
         *phase = Some(end);
         Ok(finished)

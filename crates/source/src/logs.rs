@@ -43,7 +43,8 @@ impl HeldLogs {
         }
         let files = BTreeMap::from([(from.version, Arc::new(first))]);
         let logs = Arc::new(Self { log_dir: log_dir.to_owned(), files: Mutex::new(files) });
-        logs.open_new()?;
+        let newest = logs.open_new()?;
+        logs.check_no_gap(newest)?;
         Ok(logs)
     }
 
@@ -57,18 +58,18 @@ impl HeldLogs {
         spawned.map(drop).map_err(Error::io("start a thread to watch", &self.log_dir))
     }
 
-    /// Opens what came after the newest held file. Must be called once more before the newest file
-    /// is taken for the last one.
-    pub fn open_new(&self) -> Result<()> {
+    /// Opens what came after the newest held file, and tells which is the newest now. Must be called
+    /// once more before the newest file is taken for the last one.
+    pub fn open_new(&self) -> Result<LogVersion> {
         let mut files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        while let Some(newest) = files.keys().next_back() {
+        loop {
+            let newest = files.keys().next_back().copied().unwrap_or(LogVersion(0));
             let version = LogVersion(newest.0.saturating_add(1));
             match Held::open_if_there(&log_path(&self.log_dir, version))? {
                 Some(held) => files.insert(version, Arc::new(held)),
-                None => break,
+                None => return Ok(newest),
             };
         }
-        Ok(())
     }
 
     /// A held file.
@@ -101,27 +102,30 @@ impl HeldLogs {
             self.open_new()?;
             let next_version = LogVersion(version.0.saturating_add(1));
             // A finished file is cut to its end before the next one is made. So the order matters:
-            // first look for the next file, then read this one.
-            let next = self.get(next_version);
+            // first look for the next file, then read this one. Before the next file has its header
+            // nothing can have been committed to it, and this one is the last.
+            let next = self.begun(next_version)?;
             let end = self.read_file(&mut scanner, &held, next.is_none())?;
             cuts.insert(version, scanner.position.offset_bytes);
             let Some(next) = next else {
                 self.open_new()?;
-                if self.get(next_version).is_some() {
+                if self.begun(next_version)?.is_some() {
                     continue;
                 }
                 self.check_no_gap(version)?;
                 return Ok((scanner, cuts));
             };
-            let finished = scanner.position;
-            if !scanner.enter(next_version, &next)? {
-                // The next file has no header yet: nothing can have been committed to it.
-                return Ok((scanner, cuts));
-            }
-            end.expect_boundary(&held, finished)?;
+            end.expect_boundary(&held, scanner.position)?;
+            scanner.enter(next_version, &next)?;
             version = next_version;
             held = next;
         }
+    }
+
+    /// A held file that has its header.
+    fn begun(&self, version: LogVersion) -> Result<Option<Arc<Held>>> {
+        let Some(held) = self.get(version) else { return Ok(None) };
+        Ok(read_header(&held)?.map(|_| held))
     }
 
     fn held(&self, version: LogVersion) -> Result<Arc<Held>> {
@@ -131,13 +135,16 @@ impl HeldLogs {
     /// Reads one file. At a live tail: until what follows the last batch is zeros or the end.
     fn read_file(&self, scanner: &mut Scanner, held: &Held, live: bool) -> Result<FileEnd> {
         let mut tries = 0_u32;
+        let mut reached = (scanner.position, None);
         loop {
-            let before = scanner.position;
             let end = scanner.file(held, &mut |_, _| ())?;
             if !live || end.is_live_tail(held, scanner.position)? {
                 return Ok(end);
             }
-            tries = if scanner.position == before { tries.saturating_add(1) } else { 0 };
+            // A large transaction may take long to be written: patience as long as it grows.
+            let now = (scanner.position, end.consumed());
+            tries = if reached == now { tries.saturating_add(1) } else { 0 };
+            reached = now;
             if tries > TAIL_TRIES {
                 return Err(end.into_error(held, scanner.position));
             }

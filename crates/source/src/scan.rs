@@ -99,6 +99,14 @@ pub enum FileEnd {
 }
 
 impl FileEnd {
+    /// How far the bytes were looked at.
+    pub fn consumed(&self) -> Option<u64> {
+        match self {
+            Self::Boundary => None,
+            Self::Tail { consumed, .. } => Some(*consumed),
+        }
+    }
+
     /// Whether nothing but zeros follows the last batch.
     pub fn is_clean(&self, held: &Held) -> Result<bool> {
         match self {
@@ -150,28 +158,46 @@ impl FileEnd {
     }
 }
 
-/// How far behind the last good batch an intact one is looked for.
-const SEARCH_BYTES_MAX: u64 = 64 << 20;
 /// The entry type of START.
 const START: u8 = 1;
+/// How much is searched at a time.
+const WINDOW_BYTES: usize = 256 << 10;
+/// Enough to see that most of what begins like a START is none.
+const TRIAL_BUFFER_BYTES: usize = 512;
+/// How many times the searched bytes may be parsed again, from different places.
+const TRIALS_MAX: u64 = 16;
 
-/// Whether an intact batch begins anywhere in a range that does not parse from its start.
+/// Whether an intact batch may begin anywhere in a range that does not parse from its start. True
+/// also if that is too much work to tell: bytes can be made to look like batches without end.
 fn has_batch_between(held: &Held, from: u64, to: u64) -> Result<bool> {
     let size = held.size_bytes()?;
-    let to = to.min(from.saturating_add(SEARCH_BYTES_MAX));
     let versions = KernelVersion::OLDEST.0..=KernelVersion::NEWEST.0;
-    let mut buf = vec![0; 64 << 10];
+    let mut budget = to.saturating_sub(from).saturating_mul(TRIALS_MAX);
+    let mut buf = vec![0; WINDOW_BYTES];
     let mut at = from;
     while at < to {
         let read = held.read_at(at, &mut buf)?;
         let bytes = buf.get(..read).unwrap_or_default();
-        for (offset, pair) in (at..to).zip(bytes.windows(2)) {
+        for ((offset, index), pair) in (at..to).zip(0..).zip(bytes.windows(2)) {
             let [version, kind] = *pair else { continue };
-            if kind == START && versions.contains(&version) {
-                let reader = HeldReader::new(held, offset, size);
-                if matches!(BatchReader::new(reader, offset).next_batch(), Ok(Some(_))) {
-                    return Ok(true);
-                }
+            if kind != START || !versions.contains(&version) {
+                continue;
+            }
+            let here = bytes.get(index..).unwrap_or_default();
+            let mut trial = BatchReader::with_buffer(here, offset, TRIAL_BUFFER_BYTES);
+            match trial.next_batch() {
+                Ok(Some(_)) => return Ok(true),
+                Err(error) if error.is_incomplete() => {}
+                _ => continue,
+            }
+            let mut reader = BatchReader::new(HeldReader::new(held, offset, size), offset);
+            if matches!(reader.next_batch(), Ok(Some(_))) {
+                return Ok(true);
+            }
+            let parsed = reader.consumed().saturating_sub(offset);
+            match budget.checked_sub(parsed) {
+                Some(rest) => budget = rest,
+                None => return Ok(true),
             }
         }
         if read < 2 {
@@ -288,4 +314,48 @@ pub fn check_header(
         return changed(format!("belongs to store {}, not to {store_id}", header.store_id));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first batch of a real log.
+    fn batch() -> Vec<u8> {
+        let path = "../../fixtures/5.26.30/mixed/transactions/neo4j/neostore.transaction.db.0";
+        let log = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        let batch = BatchReader::new(&log[128..], 128).next_batch().unwrap().unwrap();
+        log[batch.start as usize..batch.end as usize].to_vec()
+    }
+
+    fn found(bytes: &[u8]) -> bool {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let held = Held::open(file.path()).unwrap();
+        has_batch_between(&held, 1, bytes.len() as u64).unwrap()
+    }
+
+    /// However far behind what does not parse, at any place in a window, and behind what only begins
+    /// like a batch.
+    #[test]
+    fn an_intact_batch_is_found_wherever_it_is() {
+        let batch = batch();
+        let start_of_one = &batch[..40];
+        for distance in [1, WINDOW_BYTES - 1, WINDOW_BYTES, WINDOW_BYTES + 1, 70 << 20] {
+            let mut bytes = vec![b'x'; distance];
+            bytes.extend_from_slice(start_of_one);
+            assert!(!found(&bytes), "{distance}");
+            bytes.extend_from_slice(&batch);
+            assert!(found(&bytes), "{distance}");
+        }
+    }
+
+    /// Data of a user's that looks like the start of batches again and again takes no time that
+    /// grows with its square: this would not end.
+    #[test]
+    fn bytes_that_look_like_starts_are_searched_in_bounded_time() {
+        assert!(!found(&[5, 1].repeat(4 << 20)));
+        let start_of_one = batch()[..40].to_vec();
+        found(&start_of_one.repeat(200_000));
+    }
 }

@@ -51,12 +51,18 @@ pub const V2026_08: Version = calendar("2026.08.1", 32);
 pub const SUPPORTED: [Version; 2] = [V5_26, V2026_08];
 
 /// Versions that only `make-fixtures` runs, one for each layout of a log entry.
-pub const FIXTURES_ONLY: [Version; 7] = [
+pub const FIXTURES_ONLY: [Version; 13] = [
     five("5.20.0", 17),
     five("5.22.0", 18),
     five("5.23.0", 19),
     calendar("2025.04.0", 21),
     calendar("2025.05.0", 22),
+    calendar("2025.07.1", 23),
+    calendar("2025.08.0", 24),
+    calendar("2025.09.0", 25),
+    calendar("2025.10.1", 26),
+    calendar("2025.11.2", 27),
+    calendar("2026.01.4", 28),
     calendar("2026.02.3", 29),
     calendar("2026.07.1", 31),
 ];

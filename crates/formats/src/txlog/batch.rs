@@ -53,8 +53,14 @@ const COMMIT_BODY_BYTES: u64 = 20;
 impl<R: Read> BatchReader<R> {
     /// Reads from a place where a batch begins; `offset_bytes` is that place in the file.
     pub fn new(reader: R, offset_bytes: u64) -> Self {
+        Self::with_buffer(reader, offset_bytes, BUFFER_BYTES)
+    }
+
+    /// [`BatchReader::new`] with a buffer of that size: a small one where most of what is tried is
+    /// no batch at all.
+    pub fn with_buffer(reader: R, offset_bytes: u64, buffer_bytes: usize) -> Self {
         Self {
-            input: Input::new(reader, offset_bytes, BUFFER_BYTES),
+            input: Input::new(reader, offset_bytes, buffer_bytes),
             boundary: offset_bytes,
             stopped_at_zero: false,
             ended: false,

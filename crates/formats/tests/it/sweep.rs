@@ -21,14 +21,21 @@ fn fixture(path: &str) -> Vec<u8> {
     std::fs::read(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// One fixture of each kernel version that there is: 17 to 22, 29, 31 and 32.
-const KERNEL_VERSIONS: [&str; 9] = [
+/// One fixture of each kernel version that there is: 17 to 29, 31 and 32 (the
+/// servers that write 30 were never released on their own).
+const KERNEL_VERSIONS: [&str; 15] = [
     "5.20.0/little",
     "5.22.0/little",
     "5.23.0/little",
     "5.26.30/mixed",
     "2025.04.0/little",
     "2025.05.0/little",
+    "2025.07.1/little",
+    "2025.08.0/little",
+    "2025.09.0/little",
+    "2025.10.1/little",
+    "2025.11.2/little",
+    "2026.01.4/little",
     "2026.02.3/little",
     "2026.07.1/little",
     "2026.08.1/mixed",

@@ -4,7 +4,7 @@ use std::path::Path;
 use client::Sink;
 use fs::Busy;
 use mirror::{Error, Mirror};
-use wire::api::{FileInfo, FileKind};
+use wire::api::{FileInfo, FileKind, Session};
 
 use crate::support::*;
 
@@ -52,7 +52,15 @@ fn a_target_inside_the_source_is_refused() {
     std::fs::write(data.join("databases/neo4j/neostore"), b"").unwrap();
     std::fs::write(data.join("transactions/neo4j/neostore.transaction.db.4"), b"").unwrap();
     symlink(&data, dir.path().join("link")).unwrap();
+    // A root for the logs of its own, and a mount of `databases` under another name.
+    std::fs::create_dir_all(dir.path().join("logs/system")).unwrap();
+    std::fs::write(dir.path().join("logs/system/neostore.transaction.db.0"), b"").unwrap();
+    std::fs::create_dir_all(dir.path().join("mount/neo4j")).unwrap();
+    std::fs::write(dir.path().join("mount/store_lock"), b"").unwrap();
     for inside in [
+        "logs",
+        "logs/backup",
+        "mount/backup",
         "data",
         "data/backup",
         "data/databases",
@@ -140,7 +148,13 @@ fn hostile_names_and_sizes_are_refused() {
     staged.write_at(8, 0, &[0; 6]).unwrap_err();
     staged.block(9, 4096, [0; 32]).unwrap_err();
     staged.block(9, 5, [0; 32]).unwrap_err();
-    drop((staged, mirror));
+    // Each is allowed, together they have too many blocks.
+    let session = Session { block_bytes: 16, ..copy.session.clone() };
+    let small = mirror.begin(&session).unwrap();
+    let many = |id| FileInfo { id, ..file(FileKind::Record, &format!("many{id}"), 2 << 20) };
+    let refused = (100..120).find_map(|id| small.create(&many(id)).err()).unwrap();
+    assert!(refused.to_string().contains("blocks"), "{refused}");
+    drop((small, staged, mirror));
     let names: Vec<_> = fs::entries(dir.path()).unwrap().into_iter().map(|e| e.0).collect();
     assert_eq!(names, ["target"]);
     let mut session = copy.session.clone();
@@ -168,6 +182,17 @@ fn a_copy_that_is_not_whole_is_refused() {
     let mut copy = good.clone();
     copy.bytes.retain(|(file, _)| file.path != "neostore.nodestore.db");
     assert!(matches!(check("a file", &copy), Error::Incomplete { .. }));
+    let mut copy = good.clone();
+    copy.bytes.retain(|(file, _)| file.path != "neostore.nodestore.db");
+    copy.session.files.retain(|file| file.path != "neostore.nodestore.db");
+    assert!(matches!(check("a file that the service does not name", &copy), Error::Corrupt { .. }));
+    let mut copy = good.clone();
+    let last = copy.bytes_of("neostore").1.len();
+    copy.bytes_of("neostore").1[..last].rotate_left(1);
+    assert!(matches!(check("another metadata store", &copy), Error::Corrupt { .. }));
+    let mut copy = good.clone();
+    copy.session.external_uuid = "00".to_owned();
+    assert!(matches!(check("another external UUID", &copy), Error::Corrupt { .. }));
     let mut copy = good.clone();
     copy.bytes_of("neostore.transaction.db.0").1.truncate(5000);
     assert!(matches!(check("half a file", &copy), Error::Incomplete { .. }));

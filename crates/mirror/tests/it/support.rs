@@ -74,7 +74,7 @@ impl Copy {
             database: database.into(),
             state: DatabaseState::Offline,
             store_id: copy.store_id().clone(),
-            external_uuid: "00".into(),
+            external_uuid: format!("{:032x}", u128::from_be_bytes(copy.external_uuid())),
             checkpoint: CheckpointInfo {
                 tx_id: c.tx_id,
                 position: c.position,

@@ -145,15 +145,25 @@ fn damage_is_refused_and_named() {
         ("a flipped byte in the last transaction", |file, end| flip(file, end - 15)),
         ("a flipped byte in the middle", |file, end| flip(file, end / 2)),
     ];
-    for (name, damage) in damages {
+    // Also while a next file is there that has no header yet, as in the middle of a rotation.
+    let next_files = [None, Some(0), Some(4096)];
+    let check = |name: &str, damage: Damage, next: Option<usize>| {
         let home = Home::of("5.26.30/mixed");
         keep_first_checkpoint(&home);
         let end = end_of(&home);
         change(&home, LOG, |file| damage(file, end));
+        if let Some(bytes) = next {
+            std::fs::write(home.log("neostore.transaction.db.1"), vec![0; bytes]).unwrap();
+        }
         let error = home.begin().finish().unwrap_err();
-        assert!(error.to_string().contains(LOG), "{name}: {error}");
-        assert!(error.to_string().contains("at offset"), "{name}: {error}");
-    }
+        assert!(error.to_string().contains(LOG), "{name}, {next:?}: {error}");
+        assert!(error.to_string().contains("at offset"), "{name}, {next:?}: {error}");
+    };
+    std::thread::scope(|scope| {
+        for (name, damage) in damages {
+            next_files.map(|next| scope.spawn(move || check(name, damage, next)));
+        }
+    });
 }
 
 fn flip(file: &std::fs::File, at: u64) {
@@ -233,9 +243,18 @@ fn a_file_that_was_pruned_before_it_could_be_held_fails_the_copy() {
     keep_first_checkpoint(&home);
     std::fs::rename(home.log("neostore.transaction.db.1"), home.log("neostore.transaction.db.2"))
         .unwrap();
-    let error = home.begin().finish().unwrap_err();
+    let error = HotCopy::begin(&home.database()).err().unwrap();
     assert!(matches!(error, Error::LogPruned { .. }), "{error}");
     assert!(error.to_string().contains("neostore.transaction.db.1"), "{error}");
+
+    let home = Home::of("5.26.30/rotated");
+    keep_first_checkpoint(&home);
+    let second = home.log("neostore.transaction.db.1");
+    let third = std::fs::read(&second).unwrap();
+    std::fs::remove_file(&second).unwrap();
+    let copy = home.begin();
+    std::fs::write(home.log("neostore.transaction.db.2"), third).unwrap();
+    assert!(matches!(copy.finish(), Err(Error::LogPruned { .. })));
 }
 
 #[test]

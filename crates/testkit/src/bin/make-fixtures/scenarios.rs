@@ -67,6 +67,12 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("5.23.0/little", LITTLE, Keep::Logs, |home| little("5.23.0", home)),
     scenario("2025.04.0/little", LITTLE, Keep::Logs, |home| little("2025.04.0", home)),
     scenario("2025.05.0/little", LITTLE, Keep::Logs, |home| little("2025.05.0", home)),
+    scenario("2025.07.1/little", LITTLE, Keep::Logs, |home| little("2025.07.1", home)),
+    scenario("2025.08.0/little", LITTLE, Keep::Logs, |home| little("2025.08.0", home)),
+    scenario("2025.09.0/little", LITTLE, Keep::Logs, |home| little("2025.09.0", home)),
+    scenario("2025.10.1/little", LITTLE, Keep::Logs, |home| little("2025.10.1", home)),
+    scenario("2025.11.2/little", LITTLE, Keep::Logs, |home| little("2025.11.2", home)),
+    scenario("2026.01.4/little", LITTLE, Keep::Logs, |home| little("2026.01.4", home)),
     scenario("2026.02.3/little", LITTLE, Keep::Logs, |home| little("2026.02.3", home)),
     scenario("2026.07.1/little", LITTLE, Keep::Logs, |home| little("2026.07.1", home)),
 ];
