@@ -81,6 +81,7 @@ impl Error {
 fn kind(error: &io::Error) -> Kind {
     use io::ErrorKind as E;
     match error.kind() {
+        E::NotADirectory | E::InvalidFilename => Kind::NotFound,
         E::StorageFull | E::QuotaExceeded | E::FileTooLarge => Kind::NoSpace,
         E::ReadOnlyFilesystem => Kind::ReadOnly,
         E::NotFound => Kind::NotFound,

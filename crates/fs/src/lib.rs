@@ -34,6 +34,6 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Error, Kind, Result};
 pub use flusher::Flusher;
 pub use lock::{Busy, Holder, Lock};
-pub use place::{Place, ancestors, free_bytes, is_inside, is_mount_point};
+pub use place::{Place, ancestors, free_bytes, is_inside, is_mount_point, resolve};
 pub use read::will_need;
 pub use tree::{Entry, EntryKind, entries, sync_tree, walk};

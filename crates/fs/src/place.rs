@@ -32,6 +32,22 @@ impl From<&Metadata> for Place {
     }
 }
 
+/// An absolute path without `..`, so that nothing is created on the way to it but what lies below.
+/// A `..` is where the links before it lead, so these must exist.
+pub fn resolve(path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path).map_err(Error::io("resolve", path))?;
+    let mut resolved = PathBuf::new();
+    for component in absolute.components() {
+        if component == std::path::Component::ParentDir {
+            resolved = resolved.canonicalize().map_err(Error::io("resolve", &resolved))?;
+            resolved.pop();
+        } else {
+            resolved.push(component);
+        }
+    }
+    Ok(resolved)
+}
+
 /// The real directories from a path up to the root: the path itself first if it exists, else its
 /// nearest ancestor that does. Symbolic links are resolved.
 pub fn ancestors(path: &Path) -> Result<Vec<PathBuf>> {
@@ -97,6 +113,19 @@ mod tests {
         check("outer2", false);
         check("", false);
         assert!(!is_inside(&outer, &dir.path().join("nothing")).unwrap());
+    }
+
+    /// A way through what does not exist leads nowhere; a link on the way is followed.
+    #[test]
+    fn dots_are_resolved_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::os::unix::fs::symlink(root.join("a/b"), root.join("link")).unwrap();
+        assert_eq!(resolve(&root.join("a/../new")).unwrap(), root.join("new"));
+        assert_eq!(resolve(&root.join("link/../new")).unwrap(), root.join("a/new"));
+        assert_eq!(resolve(&root.join("link/new/")).unwrap(), root.join("link/new"));
+        assert!(resolve(&root.join("missing/../new")).unwrap_err().is_not_found());
     }
 
     /// There is some space here, and a directory that is missing is an error, not zero.

@@ -24,9 +24,6 @@ pub struct Located {
 impl Backup {
     /// Reads and checks the manifest of a backup.
     pub fn open(dir: &Path) -> Result<Self> {
-        if !dir.is_dir() {
-            return Err(Error::NotABackup { dir: dir.to_owned() });
-        }
         let manifest = manifest::read(dir)?;
         let located = locate_all(dir, &manifest);
         Ok(Self { dir: dir.to_owned(), manifest, located })

@@ -68,7 +68,13 @@ pub(crate) enum Target {
 /// Decides what a directory is; refuses one with foreign content.
 pub(crate) fn examine(dir: &Path) -> Result<Target> {
     match std::fs::metadata(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Target::Blank),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            if std::fs::symlink_metadata(dir).is_err() {
+                return Ok(Target::Blank);
+            }
+            let found = vec!["a link that leads nowhere".to_owned()];
+            return Err(Error::NotBlank { dir: dir.to_owned(), found });
+        }
         Err(e) => return Err(fs::Error::io("look at", dir)(e).into()),
         Ok(found) if !found.is_dir() => {
             let found = vec!["a file instead of a directory".to_owned()];
@@ -99,7 +105,9 @@ pub(crate) fn refuse_inside(dir: &Path) -> Result<()> {
     let mut places = Vec::new();
     for ancestor in fs::ancestors(dir)? {
         let is_dir_itself = own.is_some() && Place::of(&ancestor)? == own;
-        if !ancestor.join(MANIFEST_NAME).is_file() {
+        // A first backup that is being made has no manifest yet.
+        let ours = [MANIFEST_NAME, LOCK_NAME];
+        if !ours.iter().any(|name| ancestor.join(name).is_file()) {
             places.push(ancestor);
         } else if !is_dir_itself {
             return Err(Error::InsideBackup { dir: dir.to_owned(), backup: ancestor });

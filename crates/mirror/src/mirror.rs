@@ -30,7 +30,7 @@ impl Mirror {
     /// Takes a directory for writing: one that is missing or blank, or a backup. Refuses anything
     /// else without touching it. What a killed run left is completed or removed.
     pub fn open_for_write(disk: Arc<dyn Disk>, dir: &Path, busy: Busy) -> Result<Self> {
-        let dir = std::path::absolute(dir).map_err(fs::Error::io("resolve", dir))?;
+        let dir = fs::resolve(dir)?;
         // All refusals come before the first change, and again once the lock is ours.
         read_target(&dir)?;
         disk.create_dir_all(&dir, DIR_MODE)?;

@@ -104,6 +104,7 @@ fn state(state: State) -> DatabaseState {
         State::Migrating => DatabaseState::Migrating,
         State::Unsupported => DatabaseState::Unsupported,
         State::Unreadable => DatabaseState::Unreadable,
+        State::Corrupt => DatabaseState::Corrupt,
     }
 }
 
@@ -128,6 +129,10 @@ fn refuse(error: &Error) -> ErrorDetail {
         Error::Creating { .. } | Error::Migrating { .. } => {
             (ErrorCode::SourceUnusable, "try again when the server is done")
         }
+        Error::Incomplete { .. } => (
+            ErrorCode::SourceUnusable,
+            "are all volumes mounted, and does the service have the server's own --config?",
+        ),
         Error::Unsupported { .. } => {
             (ErrorCode::SourceUnusable, "only the record formats standard and aligned are copied")
         }

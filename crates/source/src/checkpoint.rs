@@ -50,10 +50,11 @@ pub fn numbered_files(directory: &Path, prefix: &str) -> Result<Vec<(LogVersion,
 
 /// The last entry of the newest checkpoint file that has one, as Neo4j itself looks for it.
 pub fn find_checkpoint(database: &Database) -> Result<FoundCheckpoint> {
-    let creating = |detail: String| Error::Creating { name: database.name.clone(), detail };
     let files = match numbered_files(&database.log_dir, "checkpoint.") {
         Err(error) if error.is_not_found() => {
-            return Err(creating(format!("{} does not exist", database.log_dir.display())));
+            return Err(
+                database.not_there(format!("{} does not exist", database.log_dir.display()))
+            );
         }
         listed => listed?,
     };
@@ -64,7 +65,7 @@ pub fn find_checkpoint(database: &Database) -> Result<FoundCheckpoint> {
             return Ok(found);
         }
     }
-    Err(creating(format!("no checkpoint in {}", database.log_dir.display())))
+    Err(database.not_there(format!("no checkpoint in {}", database.log_dir.display())))
 }
 
 fn last_entry(held: Held, version: LogVersion) -> Result<Option<FoundCheckpoint>> {

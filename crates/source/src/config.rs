@@ -1,7 +1,9 @@
 //! `neo4j.conf`, read leniently: we look for a few directories and pass over everything else.
 //!
-//! Syntax (Neo4j operations manual 5, "The neo4j.conf file"): a `key=value` a line, `#` begins a
-//! comment, a backslash at a line's end continues it.
+//! Neo4j reads it as `java.util.Properties` does (`Config.Builder`, 5.26 and 2026.08), whose
+//! documentation has the syntax: `key=value`, `key: value` or `key value` a line; `#` or `!` begins a
+//! comment; a backslash at a line's end continues it, before another character it escapes it; `\uXXXX`.
+//! 2026.08 takes the bytes for UTF-8, 5.26 for ISO 8859-1; here what is not UTF-8 is the latter.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,16 +19,21 @@ pub struct Config {
 /// No sane configuration is larger; a path that is not one may be.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
+const BLANK: [char; 3] = [' ', '\t', '\u{c}'];
+
 impl Config {
     /// Reads a configuration file.
     pub fn read(path: &Path) -> Result<Self> {
-        let length = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
-        if length > CONFIG_BYTES_MAX {
-            let message = format!("{length} bytes long: not a configuration file");
-            return Err(Error::Config { path: path.to_owned(), message });
+        let refuse = |message: String| Error::Config { path: path.to_owned(), message };
+        let found = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
+        // What is no file may be endless, or wait for ever.
+        if !found.is_file() || found.len() > CONFIG_BYTES_MAX {
+            return Err(refuse("not a configuration file".to_owned()));
         }
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        Ok(Self { path: path.to_owned(), settings: parse(&String::from_utf8_lossy(&bytes)) })
+        let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
+        let latin_1 = |bytes: &[u8]| bytes.iter().copied().map(char::from).collect();
+        let text = String::from_utf8(bytes).unwrap_or_else(|e| latin_1(e.as_bytes()));
+        Ok(Self { path: path.to_owned(), settings: parse(&text).map_err(refuse)? })
     }
 
     /// The value of a setting, if it is there and not empty.
@@ -62,29 +69,79 @@ impl Config {
     }
 }
 
-fn parse(text: &str) -> HashMap<String, (String, usize)> {
+fn parse(text: &str) -> Result<HashMap<String, (String, usize)>, String> {
     let mut settings = HashMap::new();
-    let mut logical = String::new();
-    let mut first_line = 1;
-    for (index, line) in text.lines().enumerate() {
-        if logical.is_empty() {
-            first_line = index.saturating_add(1);
-        }
-        let line = line.trim();
-        if logical.is_empty() && (line.starts_with('#') || line.starts_with('!')) {
+    let text = text.replace("\r\n", "\n");
+    let mut lines = text.split(['\n', '\r']).zip(1_usize..);
+    while let Some((line, number)) = lines.next() {
+        let mut logical = line.trim_start_matches(BLANK).to_owned();
+        if logical.is_empty() || logical.starts_with(['#', '!']) {
             continue;
         }
-        if let Some(continued) = line.strip_suffix('\\') {
-            logical.push_str(continued);
-            continue;
+        while is_continued(&logical) {
+            logical.pop();
+            let Some((next, _)) = lines.next() else { break };
+            logical.push_str(next.trim_start_matches(BLANK));
         }
-        logical.push_str(line);
-        if let Some((key, value)) = logical.split_once('=') {
-            settings.insert(key.trim().to_owned(), (value.trim().to_owned(), first_line));
-        }
-        logical.clear();
+        let (key, value) = split(&logical);
+        let read = |text: &str| unescape(text).map_err(|what| format!("line {number}: {what}"));
+        settings.insert(read(key)?, (read(value)?.trim().to_owned(), number));
     }
-    settings
+    Ok(settings)
+}
+
+/// Whether a line ends with a backslash that is not itself escaped.
+fn is_continued(line: &str) -> bool {
+    let backslashes = line.bytes().rev().take_while(|byte| *byte == b'\\').count();
+    !backslashes.is_multiple_of(2)
+}
+
+/// Key and value: the key ends at the first `=`, `:` or blank that is not escaped.
+fn split(line: &str) -> (&str, &str) {
+    let mut escaped = false;
+    let end = line.find(|c: char| {
+        let ends = !escaped && (BLANK.contains(&c) || c == '=' || c == ':');
+        escaped = c == '\\' && !escaped;
+        ends
+    });
+    let (key, rest) = line.split_at(end.unwrap_or(line.len()));
+    let rest = rest.trim_start_matches(BLANK);
+    let value = rest.strip_prefix(['=', ':']).unwrap_or(rest);
+    (key, value.trim_start_matches(BLANK))
+}
+
+fn unescape(text: &str) -> Result<String, String> {
+    let mut plain = String::with_capacity(text.len());
+    let mut units = Vec::new();
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        let escaped = if c == '\\' { rest.next() } else { None };
+        if escaped == Some('u') {
+            let digits: String = rest.by_ref().take(4).collect();
+            let unit = u16::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4);
+            units.push(unit.ok_or_else(|| format!("\\u{digits} is no character"))?);
+            continue;
+        }
+        flush(&mut units, &mut plain)?;
+        plain.push(match escaped {
+            None => c,
+            Some('t') => '\t',
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('f') => '\u{c}',
+            Some(other) => other,
+        });
+    }
+    flush(&mut units, &mut plain)?;
+    Ok(plain)
+}
+
+/// Escapes are UTF-16: two of them may make one character.
+fn flush(units: &mut Vec<u16>, plain: &mut String) -> Result<(), String> {
+    let text = String::from_utf16(units).map_err(|_| "half a character in \\u".to_owned())?;
+    plain.push_str(&text);
+    units.clear();
+    Ok(())
 }
 
 #[cfg(test)]
@@ -92,15 +149,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_blanks_continuations_and_junk_are_read_as_neo4j_does() {
+    fn settings_are_read_as_neo4j_reads_them() {
         let text = "# a comment\n\nserver.directories.data = /var/lib/x \r\nno equals sign\n\
-                    db.a=b\\\n  c\nempty=\nserver.jvm.additional=-Dx=y\n";
-        let settings = parse(text);
-        assert_eq!(settings["server.directories.data"], ("/var/lib/x".to_owned(), 3));
-        assert_eq!(settings["db.a"], ("bc".to_owned(), 5));
-        assert_eq!(settings["server.jvm.additional"].0, "-Dx=y");
-        assert_eq!(settings["empty"].0, "");
-        assert_eq!(settings.len(), 4);
+                    db.a=b\\\n  c\n  ! another\nempty=\nserver.jvm.additional=-Dx=y\n\
+                    colon: a:b\nblank\tvalue of it\nescaped\\ key = c\\:\\\\d\\te\n\
+                    unicode=\\u00e4\\ud83d\\ude00\u{e9}\nlast=even\\\\\nthe=end\\";
+        let settings = parse(text).unwrap();
+        let expected = [
+            ("server.directories.data", "/var/lib/x", 3),
+            ("no", "equals sign", 4),
+            ("db.a", "bc", 5),
+            ("empty", "", 8),
+            ("server.jvm.additional", "-Dx=y", 9),
+            ("colon", "a:b", 10),
+            ("blank", "value of it", 11),
+            ("escaped key", "c:\\d\te", 12),
+            ("unicode", "\u{e4}\u{1f600}\u{e9}", 13),
+            ("last", "even\\", 14),
+            ("the", "end", 15),
+        ];
+        for (key, value, line) in expected {
+            assert_eq!(settings[key], (value.to_owned(), line), "{key}");
+        }
+        assert_eq!(settings.len(), expected.len());
+        assert!(parse("a=1\nb=\\u12").unwrap_err().starts_with("line 2: "));
+        assert!(parse("b=\\ud83d").is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Result with a source [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a database cannot be found, read or copied. Names the file, and the offset where known.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,14 @@ pub enum Error {
     /// Its first checkpoint is not there yet.
     #[error("database {name:?} is being created: {detail}")]
     Creating {
+        /// The database.
+        name: String,
+        /// What is missing.
+        detail: String,
+    },
+    /// Files are missing, and it is too old to be in the middle of its creation.
+    #[error("database {name:?} is incomplete: {detail}")]
+    Incomplete {
         /// The database.
         name: String,
         /// What is missing.

@@ -1,6 +1,7 @@
 //! Which databases a server has, and what each is in the middle of.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use formats::StoreId;
 use formats::metadata::MetadataStore;
@@ -103,6 +104,9 @@ impl Installation {
     }
 }
 
+/// A database that is older than this is not in the middle of its creation.
+const CREATION_TIME: Duration = Duration::from_mins(5);
+
 /// One database's directories.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
@@ -140,8 +144,10 @@ pub enum State {
     Migrating,
     /// A format that we refuse.
     Unsupported,
-    /// Files that cannot be read, or that are damaged.
+    /// Files that cannot be read, or that are missing.
     Unreadable,
+    /// Files that are damaged.
+    Corrupt,
 }
 
 impl Database {
@@ -174,9 +180,8 @@ impl Database {
         let mut page = vec![0; 8192];
         let read = held.read_at(0, &mut page)?;
         let bytes = page.get(..read).unwrap_or_default();
-        let creating = |detail: String| Error::Creating { name: self.name.clone(), detail };
         if bytes.iter().all(|byte| *byte == 0) {
-            return Err(creating("neostore is not written yet".to_owned()));
+            return Err(self.not_there("neostore is not written yet".to_owned()));
         }
         let metadata = MetadataStore::decode(bytes).map_err(Error::format(&path))?;
         formats::store_format::supported(&metadata.store_id).map_err(Error::format(&path))?;
@@ -185,7 +190,7 @@ impl Database {
             if let Err(error) = std::fs::metadata(&path) {
                 return Err(match error.kind() {
                     std::io::ErrorKind::NotFound => {
-                        creating(format!("{} does not exist", path.display()))
+                        self.not_there(format!("{} does not exist", path.display()))
                     }
                     _ => Error::io("read", &path)(error),
                 });
@@ -202,6 +207,26 @@ impl Database {
         Ok(())
     }
 
+    /// Something that every database has is missing: it is being created, which takes seconds, or it
+    /// is broken. A database that was overlooked because a volume is not mounted must not look young.
+    pub(crate) fn not_there(&self, detail: String) -> Error {
+        let name = self.name.clone();
+        if self.born().is_some_and(|born| born.elapsed().is_ok_and(|age| age > CREATION_TIME)) {
+            return Error::Incomplete { name, detail };
+        }
+        Error::Creating { name, detail }
+    }
+
+    /// When the store was created, as it says itself, or when its directory last changed.
+    fn born(&self) -> Option<SystemTime> {
+        let page = std::fs::read(self.store_dir.join("neostore")).ok();
+        let metadata = page.and_then(|page| MetadataStore::decode(&page).ok());
+        match metadata.map(|metadata| u64::try_from(metadata.store_id.creation_time.0)) {
+            Some(Ok(ms)) => SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(ms)),
+            _ => std::fs::metadata(&self.store_dir).and_then(|found| found.modified()).ok(),
+        }
+    }
+
     fn without_neostore(&self) -> Result<Error> {
         let list =
             std::fs::read_dir(&self.store_dir).map_err(Error::io("list", &self.store_dir))?;
@@ -213,10 +238,7 @@ impl Database {
             return Ok(Error::Unsupported { what, path: self.store_dir.clone() });
         }
         Ok(match other {
-            None => Error::Creating {
-                name: self.name.clone(),
-                detail: format!("{} is empty", self.store_dir.display()),
-            },
+            None => self.not_there(format!("{} is empty", self.store_dir.display())),
             Some(_) => Error::Unsupported {
                 what: "a store without neostore".to_owned(),
                 path: self.store_dir.clone(),
@@ -246,6 +268,7 @@ fn state_of(error: &Error) -> State {
         Error::Migrating { .. } => State::Migrating,
         Error::Unsupported { .. } => State::Unsupported,
         Error::Format { source, .. } if source.is_unsupported() => State::Unsupported,
+        Error::Format { .. } => State::Corrupt,
         _ => State::Unreadable,
     }
 }

@@ -60,8 +60,10 @@ pub enum DatabaseState {
     Migrating,
     /// A format that we refuse; `detail` names it.
     Unsupported,
-    /// Its files cannot be read; `detail` says which.
+    /// Its files cannot be read, or are missing; `detail` says which.
     Unreadable,
+    /// Its files are damaged; `detail` says which, and where.
+    Corrupt,
 }
 
 /// Body of `POST /v1/sessions`.

@@ -26,6 +26,7 @@ impl From<source::Error> for Failure {
                  a server that was never started has none yet"
             }
             E::Creating { .. } => "start the server and wait until the database is online",
+            E::Incomplete { .. } => "are all volumes mounted, and is it the right configuration?",
             E::Migrating { .. } => "wait until the server has ended the migration",
             E::Unsupported { .. } => {
                 "only record stores of the formats standard and aligned can be backed up"

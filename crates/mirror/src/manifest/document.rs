@@ -5,7 +5,7 @@
 //! `head -c -68 .neo4j-backup.json | b3sum --no-names` prints what `tail -c 68` shows.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use fs::Disk;
@@ -24,9 +24,15 @@ const TAIL_BYTES: u64 = DIGITS + ENDING.len() as u64;
 /// Reads and checks a manifest. Memory is in proportion to its blocks, not to its text.
 pub(crate) fn read(dir: &Path) -> Result<Manifest> {
     let path = dir.join(MANIFEST_NAME);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+    // Anything else may be endless, or wait for ever.
+    let opened = std::fs::metadata(&path).and_then(|found| match found.is_file() {
+        true => File::open(&path).map(Some),
+        false => Ok(None),
+    });
+    let file = match opened {
+        Ok(Some(file)) => file,
+        Ok(None) => return Err(Error::damaged(&path, "it is not a file")),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Err(Error::NotABackup { dir: dir.to_owned() });
         }
         Err(e) => return Err(fs::Error::io("open", &path)(e).into()),

@@ -90,6 +90,28 @@ fn a_target_inside_a_backup_is_refused() {
     open(dir.path()).unwrap();
 }
 
+/// A way that leads nowhere creates nothing; a link to nothing is no target.
+#[test]
+fn odd_ways_to_a_target_are_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = open(&dir.path().join("missing/../target")).unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+    symlink(dir.path().join("nothing"), dir.path().join("link")).unwrap();
+    let error = open(&dir.path().join("link")).unwrap_err();
+    assert!(matches!(error, Error::NotBlank { .. }), "{error}");
+    let names: Vec<_> = fs::entries(dir.path()).unwrap().into_iter().map(|e| e.0).collect();
+    assert_eq!(names, ["link"]);
+}
+
+/// While a first backup is being made it has no manifest yet, but is one all the same.
+#[test]
+fn a_target_inside_a_first_backup_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = open(dir.path()).unwrap();
+    let error = open(&dir.path().join("another")).unwrap_err();
+    assert!(matches!(error, Error::InsideBackup { .. }), "{error}");
+}
+
 /// A second run is told who holds the target; waiting works.
 #[test]
 fn a_target_in_use_is_refused() {
@@ -112,6 +134,10 @@ fn a_bad_manifest_stops_the_writer() {
     std::fs::create_dir_all(dir.path().join(".neo4j-backup.staged/1")).unwrap();
     let before = tree(dir.path());
     assert!(matches!(open(dir.path()), Err(Error::ManifestDamaged { .. })));
+    std::fs::remove_file(&path).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert!(matches!(mirror::Backup::open(dir.path()), Err(Error::ManifestDamaged { .. })));
+    std::fs::remove_file(&path).unwrap();
     let newer = good.replace("\"format_version\": 1", "\"format_version\": 9");
     std::fs::write(&path, &newer).unwrap();
     assert!(matches!(open(dir.path()), Err(Error::ManifestNewer { version: 9, .. })));

@@ -137,7 +137,10 @@ fn every_field_is_in_the_document() {
 #[test]
 fn every_word_is_in_the_document() {
     use DatabaseState::*;
-    check_enum("DatabaseState", &[Online, Offline, Creating, Migrating, Unsupported, Unreadable]);
+    check_enum(
+        "DatabaseState",
+        &[Online, Offline, Creating, Migrating, Unsupported, Unreadable, Corrupt],
+    );
     use FileKind::*;
     check_enum("FileKind", &[Record, Tree, Lucene, Log, Checkpoint]);
     use ErrorCode::*;

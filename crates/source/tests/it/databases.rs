@@ -2,7 +2,10 @@
 
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use formats::TimestampMs;
+use formats::metadata::MetadataStore;
 use source::{Error, HotCopy, Installation, State};
 
 use crate::home::Home;
@@ -10,6 +13,40 @@ use crate::home::Home;
 fn state(home: &Home) -> (State, String) {
     let inspection = home.database().inspect();
     (inspection.state, inspection.detail.unwrap_or_default())
+}
+
+/// A store that was created just now.
+fn make_young(home: &Home) {
+    let path = home.store("neostore");
+    let mut metadata = MetadataStore::decode(&std::fs::read(&path).unwrap()).unwrap();
+    let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    metadata.store_id.creation_time = TimestampMs(i64::try_from(age.as_millis()).unwrap());
+    std::fs::write(&path, metadata.encode()).unwrap();
+}
+
+/// What a young database lacks is still to come; an old one that lacks it is broken.
+#[test]
+fn a_broken_database_is_not_one_in_the_middle_of_its_creation() {
+    type Break = fn(&Home);
+    let breaks: [(&str, Break); 3] = [
+        ("checkpoint", |home| std::fs::remove_file(home.log("checkpoint.0")).unwrap()),
+        ("neostore.nodestore.db", |home| {
+            std::fs::remove_file(home.store("neostore.nodestore.db")).unwrap();
+        }),
+        ("transactions", |home| std::fs::remove_dir_all(home.log("")).unwrap()),
+    ];
+    for (what, break_it) in breaks {
+        let home = Home::of("5.26.30/mixed");
+        break_it(&home);
+        let (found, detail) = state(&home);
+        assert_eq!(found, State::Unreadable, "{what}");
+        assert!(detail.contains("incomplete") && detail.contains(what), "{detail}");
+        assert!(matches!(HotCopy::begin(&home.database()), Err(Error::Incomplete { .. })));
+        make_young(&home);
+        let (found, detail) = state(&home);
+        assert_eq!(found, State::Creating, "{what}");
+        assert!(detail.contains(what), "{detail}");
+    }
 }
 
 #[test]
@@ -22,14 +59,10 @@ fn states_are_told_apart_and_explained() {
     assert!(matches!(HotCopy::begin(&home.database()), Err(Error::Migrating { .. })));
 
     let home = Home::of("5.26.30/mixed");
-    std::fs::remove_file(home.log("checkpoint.0")).unwrap();
-    assert_eq!(state(&home).0, State::Creating);
-
-    let home = Home::of("5.26.30/mixed");
-    std::fs::remove_file(home.store("neostore.nodestore.db")).unwrap();
+    std::fs::write(home.store("neostore"), [77; 8192]).unwrap();
     let (found, detail) = state(&home);
-    assert_eq!(found, State::Creating);
-    assert!(detail.contains("neostore.nodestore.db"), "{detail}");
+    assert_eq!(found, State::Corrupt);
+    assert!(detail.contains("neostore: at offset 0"), "{detail}");
 
     let home = Home::of("5.26.30/mixed");
     std::fs::remove_dir_all(home.store("")).unwrap();

@@ -161,7 +161,9 @@ fn damage_is_refused_and_named() {
     };
     std::thread::scope(|scope| {
         for (name, damage) in damages {
-            next_files.map(|next| scope.spawn(move || check(name, damage, next)));
+            for next in next_files {
+                scope.spawn(move || check(name, damage, next));
+            }
         }
     });
 }

@@ -51,6 +51,7 @@ impl Globs {
                 DatabaseState::Migrating => "being migrated",
                 DatabaseState::Unsupported => "not supported",
                 DatabaseState::Unreadable => "unreadable",
+                DatabaseState::Corrupt => "damaged",
             };
             let detail = one_line(&database.detail.unwrap_or_default());
             let why =
@@ -58,7 +59,11 @@ impl Globs {
             if all && database.state == DatabaseState::Creating {
                 results.skipped.push((database.name, why));
             } else {
-                let failure = Failure::new(ExitCode::SourceUnusable, why);
+                let code = match database.state {
+                    DatabaseState::Corrupt => ExitCode::CorruptData,
+                    _ => ExitCode::SourceUnusable,
+                };
+                let failure = Failure::new(code, why);
                 results.failed.push((database.name, failure));
             }
         }
