@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fs::Disk;
 use mirror::{Area, DatabaseEntry, MANIFEST_NAME};
+use rustix::process::geteuid;
 use source::{Installation, lock_file_holder, lock_holder};
 
 use crate::{Error, Result};
@@ -22,6 +23,8 @@ const DATA_NAMES: [&str; 8] = [
     "neo4j-backup-replaced",
 ];
 const FOUND_MAX: usize = 5;
+/// As many as Linux follows.
+const LINKS_MAX: usize = 40;
 /// For directories that are made where none was to take after.
 const DIR_MODE: u32 = 0o755;
 
@@ -68,6 +71,16 @@ impl Destination {
             data: absolute(&self.data)?,
             databases: absolute(&self.databases)?,
             transactions: absolute(&self.transactions)?,
+        })
+    }
+
+    /// The same, once all is there, without links on the way.
+    pub(crate) fn real(&self) -> Result<Self> {
+        let real = |path: &Path| path.canonicalize().map_err(fs::Error::io("resolve", path));
+        Ok(Self {
+            data: real(&self.data)?,
+            databases: real(&self.databases)?,
+            transactions: real(&self.transactions)?,
         })
     }
 
@@ -211,15 +224,51 @@ pub(crate) fn create_owned(disk: &dyn Disk, dir: &Path, owner: Owner) -> Result<
     Ok(())
 }
 
+/// Makes a directory that only this user can write to, in one that may be somebody else's, or takes
+/// the one that is there.
+pub(crate) fn create_private(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    match disk.create_dir(dir, 0o700) {
+        Err(e) if e.kind == fs::Kind::Exists => {}
+        Err(e) => return Err(e.into()),
+        Ok(()) => disk.sync_dir(dir.parent().unwrap_or(Path::new("/")))?,
+    }
+    require_private(dir)
+}
+
+/// Fails if others could have made or changed what is in a directory. No link is followed.
+pub(crate) fn require_private(dir: &Path) -> Result<()> {
+    let found = std::fs::symlink_metadata(dir).map_err(fs::Error::io("look at", dir))?;
+    let (uid, mode) = (found.uid(), found.permissions().mode() & 0o7777);
+    let what = if !found.is_dir() {
+        "not a directory".to_owned()
+    } else if uid != geteuid().as_raw() {
+        format!("belongs to user {uid}, not to the one who runs this")
+    } else if mode & 0o022 != 0 {
+        format!("others may write to it (mode {mode:04o})")
+    } else {
+        return Ok(());
+    };
+    Err(Error::Staging { path: dir.to_owned(), what })
+}
+
 /// Where a directory really is: a link in its place is followed, even one that leads to nothing.
+/// The result is a name in a real directory, if that is there.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf> {
-    if let Ok(real) = path.canonicalize() {
-        return Ok(real);
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        if let Ok(real) = path.canonicalize() {
+            return Ok(real);
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(path) };
+        let Ok(parent) = parent.canonicalize() else { return Ok(path) };
+        let real = parent.join(name);
+        match std::fs::read_link(&real) {
+            Ok(target) => path = parent.join(target),
+            Err(_) => return Ok(real),
+        }
     }
-    match std::fs::read_link(path) {
-        Ok(target) => Ok(path.parent().unwrap_or(Path::new("/")).join(target)),
-        Err(_) => Ok(path.to_owned()),
-    }
+    let around = std::io::Error::other("too many symbolic links");
+    Err(fs::Error::io("resolve", &path)(around).into())
 }
 
 /// Whether anything has this name.

@@ -96,7 +96,15 @@ pub enum Error {
         /// Who.
         holder: fs::Holder,
     },
-    /// What an earlier run left cannot be understood, so it was not touched.
+    /// What has a staging directory's name may be somebody else's work, so it was not touched.
+    #[error("{}: {what}", path.display())]
+    Staging {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// What an earlier run left cannot be understood or believed, so it was not touched.
     #[error("{}: {what}", path.display())]
     Journal {
         /// The journal.
@@ -139,6 +147,10 @@ impl Error {
             Self::Owner { .. } => "run as that user, or as root",
             Self::NoSpace { .. } => "free some space (old directories are only moved aside)",
             Self::InUse { .. } => "wait until the other run has ended",
+            Self::Staging { .. } => {
+                "if another user's restore was cut off, run it again as that user; else look at \
+                 it, then remove it by hand"
+            }
             Self::Journal { .. } => "look at the directory, then remove it by hand",
             Self::Source(_) => "check owner and permissions of the server's files",
             Self::Disk(error) => error.hint(),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use mirror::{Area, Backup, DatabaseEntry, Progress, check_blocks, log_findings};
 
 use crate::copy::Copy;
-use crate::destination::{Owner, create_owned, is_there};
+use crate::destination::{Owner, create_owned, create_private, is_there, require_private};
 use crate::journal::Journal;
 use crate::plan::{Plan, STAGING_NAME};
 use crate::{Destination, Error, Result};
@@ -67,12 +67,18 @@ pub fn restore(
     to.refuse_foreign(backup.dir())?;
     to.refuse_running(&entries)?;
     let staging = to.data().join(STAGING_NAME);
-    if !options.force && !is_there(&staging) {
-        // Before the first change, where no earlier run has to be undone.
+    // Before the first change.
+    if is_there(&staging) {
+        require_private(&staging)?;
+    } else if !options.force {
+        // There is no earlier run that has to be undone.
         to.refuse_existing(&entries)?;
     }
     let owner = to.prepare(disk)?;
-    create_owned(disk, &staging, owner)?;
+    // Journals and renames are of real directories, whatever name led there this time.
+    let to = to.real()?;
+    let staging = to.data().join(STAGING_NAME);
+    create_private(disk, &staging)?;
     let lock = Lock::take(&staging.join(LOCK_NAME), Busy::Fail).map_err(|e| in_use(&to, e))?;
     let run = Run { disk, backup: &backup, entries, to: &to, owner, staging };
     let cleaned = run.undo_earlier()?;
@@ -108,14 +114,14 @@ impl Run<'_> {
     /// Undoes and removes what a run left that was killed or has failed.
     fn undo_earlier(&self) -> Result<Vec<PathBuf>> {
         let mut cleaned = Vec::new();
-        if let Some(mut journal) = Journal::read(&self.staging)? {
+        if let Some(mut journal) = Journal::read(&self.staging, self.to)? {
             cleaned = journal.undo(self.disk)?;
             // Once files that it names are removed, it could no longer be told what was done.
             journal.moves.clear();
             journal.write(self.disk, &self.staging)?;
             cleaned.extend(journal.staging.iter().filter(|dir| is_there(dir)).cloned());
             for dir in journal.staging.iter().filter(|dir| **dir != self.staging) {
-                if dir.ends_with(STAGING_NAME) && is_there(dir) {
+                if is_there(dir) {
                     self.disk.remove_dir_all(dir)?;
                 }
             }
@@ -140,6 +146,7 @@ impl Run<'_> {
         let plan = Plan::make(self.disk, self.to, &self.entries, &time)?;
         plan.require_space()?;
         let mut journal = Journal { staging: plan.staging.clone(), moves: Vec::new() };
+        journal.check(&self.staging, self.to)?;
         journal.write(self.disk, &self.staging)?;
         plan.create_staging(self.disk, self.owner)?;
         self.copy(&plan, progress)?;
@@ -152,12 +159,13 @@ impl Run<'_> {
             self.to.refuse_existing(&self.entries)?;
         }
         let old: Vec<_> = plan.old().map(|half| (half.database, half.aside.clone())).collect();
+        journal.moves = plan.moves();
+        journal.check(&self.staging, self.to)?;
         for (_, aside) in &old {
             if let Some(parent) = aside.parent() {
                 create_owned(self.disk, parent, self.owner)?;
             }
         }
-        journal.moves = plan.moves();
         journal.write(self.disk, &self.staging)?;
         journal.perform(self.disk)?;
         self.undo_earlier()?;

@@ -96,6 +96,7 @@ impl From<restore::Error> for Failure {
             | E::NotADataDirectory { .. }
             | E::MountPoint { .. }
             | E::Owner { .. }
+            | E::Staging { .. }
             | E::Journal { .. } => ExitCode::TargetUnusable,
             E::NoSpace { .. } => ExitCode::NoSpace,
             E::Source(error) => code_of_source(error),

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,6 +46,12 @@ fn reset(fixture: &Fixture, old: bool) {
     }
 }
 
+/// How many of the two old files were moved aside.
+fn old_files_kept(fixture: &Fixture) -> usize {
+    let kept = tree(&fixture.data().join("neo4j-backup-replaced"));
+    kept.iter().filter(|(path, _)| path.ends_with("old")).count()
+}
+
 /// A restore that is killed at any of its operations never leaves a store beside other logs, nor a
 /// store without logs; the next run undoes it, and restores; old files are never lost.
 #[test]
@@ -72,9 +79,7 @@ fn killed_at_every_operation() {
             let left = names(&fixture.data());
             assert!(!left.iter().any(|name| name.starts_with('.')), "operation {at}: {left:?}");
             if old {
-                let kept = tree(&fixture.data().join("neo4j-backup-replaced"));
-                let kept = kept.iter().filter(|(path, _)| path.ends_with("old")).count();
-                assert_eq!(kept, 2, "operation {at}: old files are lost {left:?}");
+                assert_eq!(old_files_kept(&fixture), 2, "operation {at}: lost {left:?}");
             }
             at += 1;
         }
@@ -85,6 +90,39 @@ fn killed_at_every_operation() {
         };
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), expected);
     }
+}
+
+/// The same where the database's name is a link to a link to its directory: when the old one has
+/// been moved aside, the links lead to nothing, and still the next run knows what they stood for.
+#[test]
+fn killed_at_every_operation_behind_links() {
+    let fixture = Fixture::new();
+    let (data, volume) = (fixture.data(), fixture.path("volume"));
+    let mut at = 0;
+    let mut undone = 0;
+    loop {
+        drop(std::fs::remove_dir_all(&volume));
+        reset(&fixture, true);
+        std::fs::create_dir_all(volume.join("deep/stores")).unwrap();
+        std::fs::rename(data.join("databases/neo4j"), volume.join("deep/stores/one")).unwrap();
+        symlink("deep/stores/one", volume.join("link")).unwrap();
+        symlink("../../volume/link", data.join("databases/neo4j")).unwrap();
+        let disk = FaultDisk::new(Fault::Kill, at);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        drop(fixture.restore_with(&shared, &Destination::from_data(&data), true));
+        if disk.count() <= at {
+            break;
+        }
+        let again = fixture.restore(true);
+        let again = again.unwrap_or_else(|e| panic!("operation {at}: {e} {:?}", disk.trace()));
+        undone += again.cleaned.len();
+        assert_eq!(found(&fixture), Found::New, "operation {at}");
+        assert_eq!(old_files_kept(&fixture), 2, "operation {at}");
+        assert_eq!(names(&volume), ["deep", "link"], "operation {at}");
+        assert_eq!(names(&volume.join("deep/stores")), ["one"], "operation {at}");
+        at += 1;
+    }
+    assert!(undone > 0);
 }
 
 /// An operation that fails makes the restore fail and what was there stays, or does no harm.
