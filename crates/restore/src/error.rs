@@ -7,7 +7,8 @@ use mirror::Finding;
 /// Result with a restore [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why nothing was restored. What was there is there still.
+/// Why nothing was restored. What was there is there still, but for [`Error::NotDurable`] and
+/// [`Error::NotUndone`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -112,6 +113,22 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// All is in place, but the disk did not say that it will stay there.
+    #[error("{}: the databases are in place, but may not outlast a power failure", to.display())]
+    NotDurable {
+        /// The destination.
+        to: PathBuf,
+        /// What the disk said.
+        source: fs::Error,
+    },
+    /// The restore failed, and so did undoing what it had begun.
+    #[error("the restore failed half way and could not be undone ({undo})")]
+    NotUndone {
+        /// Why it failed.
+        source: Box<Error>,
+        /// Why it could not be undone.
+        undo: Box<Error>,
+    },
     /// The server's lock could not be asked for.
     #[error(transparent)]
     Source(#[from] source::Error),
@@ -152,6 +169,13 @@ impl Error {
                  it, then remove it by hand"
             }
             Self::Journal { .. } => "look at the directory, then remove it by hand",
+            Self::NotDurable { .. } => {
+                "look into the system's log for faults of the device, then restore again with --force"
+            }
+            Self::NotUndone { .. } => {
+                "do not start the server before a restore has run again: it undoes what this one \
+                 has begun"
+            }
             Self::Source(_) => "check owner and permissions of the server's files",
             Self::Disk(error) => error.hint(),
         }
@@ -162,7 +186,10 @@ impl Error {
     pub fn is_no_space(&self) -> bool {
         match self {
             Self::NoSpace { .. } => true,
-            Self::Disk(error) => error.kind == fs::Kind::NoSpace,
+            Self::Disk(error) | Self::NotDurable { source: error, .. } => {
+                error.kind == fs::Kind::NoSpace
+            }
+            Self::NotUndone { source, .. } => source.is_no_space(),
             _ => false,
         }
     }

@@ -91,10 +91,17 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether all renames were done, of which the last one tells: nobody else takes anything out of
+    /// a staging directory. What it put in place may be gone again, by a server that ran since.
+    pub fn is_complete(&self) -> bool {
+        let taken = |from: &Path| !is_there(from) && from.parent().is_some_and(is_there);
+        self.moves.last().is_some_and(|last| last.is_done() || taken(&last.from))
+    }
+
     /// Undoes the renames that were done, the last first, unless all were. Returns what it undid.
     pub fn undo(&self, disk: &dyn Disk) -> Result<Vec<PathBuf>> {
         let mut undone = Vec::new();
-        if self.moves.last().is_none_or(Move::is_done) {
+        if self.is_complete() {
             return Ok(undone);
         }
         for moved in self.moves.iter().rev().filter(|moved| moved.is_done()) {

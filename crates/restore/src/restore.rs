@@ -49,7 +49,8 @@ pub struct Restored {
 }
 
 /// Restores databases of a backup; see the crate's documentation. On an error, nothing of the
-/// destination has changed, except that what an earlier run had left may be gone.
+/// destination has changed, except that what an earlier run had left may be gone; two errors say
+/// otherwise, [`Error::NotDurable`] and [`Error::NotUndone`].
 pub fn restore(
     disk: &Arc<dyn Disk>,
     from: &Path,
@@ -83,21 +84,27 @@ pub fn restore(
     let run = Run { disk, backup: &backup, entries, to: &to, owner, staging };
     let cleaned = run.undo_earlier()?;
     let done = run.restore(options.force, progress);
-    let report = match done {
-        Ok(databases) => Ok(Report { databases, cleaned }),
-        Err(error) => {
-            // The error is what matters; what cannot be undone now, the next run undoes.
-            if let Err(error) = run.undo_earlier() {
-                tracing::warn!(%error, "cannot clean up after a failed restore");
-            }
-            Err(error)
-        }
-    };
-    if let Err(error) = disk.remove_dir_all(&run.staging) {
+    let is_in_place = matches!(done, Ok(_) | Err(Error::NotDurable { .. }));
+    // What is in place is not undone: then this removes only what was staged.
+    let undone = run.undo_earlier();
+    // The journal is needed until there is nothing left to undo.
+    if (is_in_place || undone.is_ok())
+        && let Err(error) = disk.remove_dir_all(&run.staging)
+    {
         tracing::warn!(%error, "cannot remove the staging directory");
     }
     drop(lock);
-    report
+    match (done, undone) {
+        (Err(error), Err(undo)) if !is_in_place => {
+            Err(Error::NotUndone { source: Box::new(error), undo: Box::new(undo) })
+        }
+        (done, undone) => {
+            if let Err(error) = undone {
+                tracing::warn!(%error, "cannot clean up after the restore");
+            }
+            done.map(|databases| Report { databases, cleaned })
+        }
+    }
 }
 
 struct Run<'a> {
@@ -167,8 +174,12 @@ impl Run<'_> {
             }
         }
         journal.write(self.disk, &self.staging)?;
-        journal.perform(self.disk)?;
-        self.undo_earlier()?;
+        journal.perform(self.disk).map_err(|error| match error {
+            Error::Disk(source) if journal.is_complete() => {
+                Error::NotDurable { to: self.to.data().to_owned(), source }
+            }
+            other => other,
+        })?;
         Ok(self.restored(&plan, &old))
     }
 
