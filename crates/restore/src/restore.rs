@@ -57,7 +57,25 @@ pub fn restore(
     options: &Options,
     progress: Progress<'_>,
 ) -> Result<Report> {
-    let disk = &**disk;
+    let mut made = Vec::new();
+    let report = restore_noting(&**disk, from, options, progress, &mut made);
+    if report.is_err() {
+        for dir in made.iter().rev() {
+            // One with something in it stays.
+            let _ = disk.remove_dir(dir);
+        }
+    }
+    report
+}
+
+/// Adds the directories that it made, and that are not removed by undoing, to `made`.
+fn restore_noting(
+    disk: &dyn Disk,
+    from: &Path,
+    options: &Options,
+    progress: Progress<'_>,
+    made: &mut Vec<PathBuf>,
+) -> Result<Report> {
     let backup = Backup::open(from)?;
     let entries = backup.select(&options.databases)?;
     if entries.is_empty() {
@@ -75,10 +93,13 @@ pub fn restore(
         // There is no earlier run that has to be undone.
         to.refuse_existing(&entries)?;
     }
-    let owner = to.prepare(disk)?;
+    let owner = to.prepare(disk, made)?;
     // Journals and renames are of real directories, whatever name led there this time.
     let to = to.real()?;
     let staging = to.data().join(STAGING_NAME);
+    if !is_there(&staging) {
+        made.push(staging.clone());
+    }
     create_private(disk, &staging)?;
     let lock = Lock::take(&staging.join(LOCK_NAME), Busy::Fail).map_err(|e| in_use(&to, e))?;
     let run = Run { disk, backup: &backup, entries, to: &to, owner, staging };
@@ -133,15 +154,18 @@ impl Run<'_> {
                 }
             }
         }
-        for (name, kind) in fs::entries(&self.staging)? {
-            let path = self.staging.join(&name);
+        let mut left = fs::entries(&self.staging)?;
+        left.retain(|(name, _)| name != LOCK_NAME);
+        for (name, kind) in &left {
+            let path = self.staging.join(name);
             match kind {
-                _ if name == LOCK_NAME => {}
                 fs::EntryKind::Dir => self.disk.remove_dir_all(&path)?,
                 _ => self.disk.remove_file(&path)?,
             }
         }
-        self.disk.sync_dir(&self.staging)?;
+        if !left.is_empty() {
+            self.disk.sync_dir(&self.staging)?;
+        }
         Ok(cleaned)
     }
 
