@@ -168,7 +168,10 @@ impl Error {
                 "if another user's restore was cut off, run it again as that user; else look at \
                  it, then remove it by hand"
             }
-            Self::Journal { .. } => "look at the directory, then remove it by hand",
+            Self::Journal { .. } => {
+                "if a restore was cut off, run it again with the same --to or --config; else look at \
+                 the directory, then remove it by hand"
+            }
             Self::NotDurable { .. } => {
                 "look into the system's log for faults of the device, then restore again with --force"
             }
