@@ -35,13 +35,16 @@ pub trait Disk: Send + Sync + Debug {
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes one file or symbolic link.
     fn remove_file(&self, path: &Path) -> Result<()>;
+    /// Removes one directory, which must be empty.
+    fn remove_dir(&self, path: &Path) -> Result<()>;
     /// Removes a directory and all that is in it; follows no symbolic link, at no time.
     fn remove_dir_all(&self, path: &Path) -> Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> Result<()>;
     /// Gives a file or directory to a user and a group; follows no symbolic link.
     fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> Result<()>;
-    /// Sets permission bits, whatever the process's umask.
+    /// Sets the permission bits of a file or directory, whatever the process's umask. Fails on a
+    /// symbolic link.
     fn set_mode(&self, path: &Path, mode: u32) -> Result<()>;
 
     /// Creates a directory with all its missing parents, and makes their names durable.
@@ -144,6 +147,10 @@ impl Disk for RealDisk {
         fs::remove_file(path).map_err(Error::io("remove", path))
     }
 
+    fn remove_dir(&self, path: &Path) -> Result<()> {
+        fs::remove_dir(path).map_err(Error::io("remove directory", path))
+    }
+
     fn remove_dir_all(&self, path: &Path) -> Result<()> {
         // The standard library walks by descriptors and unlinks symbolic links unread.
         fs::remove_dir_all(path).map_err(Error::io("remove directory", path))
@@ -161,7 +168,11 @@ impl Disk for RealDisk {
     }
 
     fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
-        fs::set_permissions(path, Permissions::from_mode(mode))
+        // By a descriptor: others may put a link in its place meanwhile. It must not wait for the
+        // other end of a pipe either.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        file.and_then(|file| file.set_permissions(Permissions::from_mode(mode)))
             .map_err(Error::io("change the mode of", path))
     }
 }

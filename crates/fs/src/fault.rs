@@ -17,6 +17,9 @@ pub enum Fault {
     None,
     /// The operation fails once, with this kind of error; later ones work.
     FailOnce(FaultKind),
+    /// The operation and all later ones fail, but the process goes on. On a full disk things can
+    /// still be removed.
+    FailFrom(FaultKind),
     /// The process is dead: this operation is done by half, it and all later ones fail.
     Kill,
 }
@@ -98,10 +101,13 @@ impl State {
         let mut trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
         trace.push(format!("{number} {doing} {}", path.display()));
         drop(trace);
-        if number != self.at {
+        if number < self.at {
             return Verdict::Go;
         }
         match self.fault {
+            Fault::FailFrom(FaultKind::NoSpace) if doing.starts_with("remove") => Verdict::Go,
+            Fault::FailFrom(kind) => Verdict::Fail(injected(doing, path, kind)),
+            _ if number > self.at => Verdict::Go,
             Fault::None => Verdict::Go,
             Fault::FailOnce(kind) => Verdict::Fail(injected(doing, path, kind)),
             Fault::Kill => {
@@ -159,6 +165,11 @@ impl Disk for FaultDisk {
             self.state.check("remove", path)?;
         }
         RealDisk.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> Result<()> {
+        self.state.check("remove directory", path)?;
+        RealDisk.remove_dir(path)
     }
 
     fn remove_dir_all(&self, path: &Path) -> Result<()> {

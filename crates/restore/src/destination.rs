@@ -1,11 +1,13 @@
 //! The server's directories that a restore goes to: where they are, whose they are, whether they
 //! may be written to.
 
+use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use fs::Disk;
 use mirror::{Area, DatabaseEntry, MANIFEST_NAME};
+use rustix::process::{getegid, geteuid};
 use source::{Installation, lock_file_holder, lock_holder};
 
 use crate::{Error, Result};
@@ -22,8 +24,10 @@ const DATA_NAMES: [&str; 8] = [
     "neo4j-backup-replaced",
 ];
 const FOUND_MAX: usize = 5;
-/// For directories that are made where none was to take after.
-const DIR_MODE: u32 = 0o755;
+/// As many as Linux follows.
+const LINKS_MAX: usize = 40;
+/// Where there is no data directory to take after: the files hold password hashes.
+const DIR_MODE: u32 = 0o700;
 
 /// Where to restore to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +72,16 @@ impl Destination {
             data: absolute(&self.data)?,
             databases: absolute(&self.databases)?,
             transactions: absolute(&self.transactions)?,
+        })
+    }
+
+    /// The same, once all is there, without links on the way.
+    pub(crate) fn real(&self) -> Result<Self> {
+        let real = |path: &Path| path.canonicalize().map_err(fs::Error::io("resolve", path));
+        Ok(Self {
+            data: real(&self.data)?,
+            databases: real(&self.databases)?,
+            transactions: real(&self.transactions)?,
         })
     }
 
@@ -140,35 +154,29 @@ impl Destination {
         Ok(())
     }
 
-    /// Makes the roots, and says whom what is restored into them shall belong to.
-    pub(crate) fn prepare(&self, disk: &dyn Disk) -> Result<Owner> {
+    /// Makes the roots, and says whom what is restored into them shall belong to. The directories
+    /// that were missing are added to `made`, also on an error.
+    pub(crate) fn prepare(&self, disk: &dyn Disk, made: &mut Vec<PathBuf>) -> Result<Owner> {
         let owner = Owner::of(&self.data)?;
         for dir in [&self.data, &self.databases, &self.transactions] {
-            create_owned(disk, dir, owner)?;
+            create_noting(disk, dir, owner, made)?;
         }
         Ok(owner)
     }
 }
 
 impl Owner {
-    /// As the data directory has it; if it is missing, the owner of the directory that it will be
-    /// made in.
+    /// As the data directory has it. If it is missing: this user, but if that is root, who can give
+    /// files away and is not who runs a server, the owner of the directory that it will be made in.
     fn of(data: &Path) -> Result<Self> {
-        for there in data.ancestors() {
-            let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
-            let metadata = match std::fs::metadata(there) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                found => found.map_err(fs::Error::io("look at", there))?,
-            };
-            let dir_mode = match there == data {
-                true => metadata.permissions().mode() & 0o2777,
-                false => DIR_MODE,
-            };
-            let (uid, gid) = (metadata.uid(), metadata.gid());
-            return Ok(Self { uid, gid, dir_mode, file_mode: dir_mode & 0o666 });
-        }
-        let nowhere = std::io::Error::from(std::io::ErrorKind::NotFound);
-        Err(fs::Error::io("look at", data)(nowhere).into())
+        let found = nearest(data)?;
+        let is_data = data.is_dir();
+        let dir_mode = if is_data { found.permissions().mode() & 0o2777 } else { DIR_MODE };
+        let (uid, gid) = match is_data || geteuid().is_root() {
+            true => (found.uid(), found.gid()),
+            false => (geteuid().as_raw(), getegid().as_raw()),
+        };
+        Ok(Self { uid, gid, dir_mode, file_mode: dir_mode & 0o666 })
     }
 
     /// Gives a new file or directory its owner and its mode.
@@ -193,17 +201,23 @@ impl Owner {
 
 /// Makes a directory with its missing parents, all of one owner.
 pub(crate) fn create_owned(disk: &dyn Disk, dir: &Path, owner: Owner) -> Result<()> {
+    create_noting(disk, dir, owner, &mut Vec::new())
+}
+
+/// The same, and adds those that were missing to `made`, parents first.
+fn create_noting(disk: &dyn Disk, dir: &Path, owner: Owner, made: &mut Vec<PathBuf>) -> Result<()> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());
     }
     if let Some(parent) = dir.parent() {
-        create_owned(disk, parent, owner)?;
+        create_noting(disk, parent, owner, made)?;
     }
     match disk.create_dir(dir, owner.dir_mode) {
         // Another thread was quicker.
         Err(e) if e.kind == fs::Kind::Exists && dir.is_dir() => return Ok(()),
         done => done?,
     }
+    made.push(dir.to_owned());
     owner.apply(disk, dir, owner.dir_mode)?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk.sync_dir(parent)?;
@@ -211,15 +225,63 @@ pub(crate) fn create_owned(disk: &dyn Disk, dir: &Path, owner: Owner) -> Result<
     Ok(())
 }
 
+/// What there is of a path: itself, else its nearest ancestor.
+fn nearest(path: &Path) -> Result<Metadata> {
+    for there in path.ancestors() {
+        match std::fs::metadata(there) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            found => return Ok(found.map_err(fs::Error::io("look at", there))?),
+        }
+    }
+    let nowhere = std::io::Error::from(std::io::ErrorKind::NotFound);
+    Err(fs::Error::io("look at", path)(nowhere).into())
+}
+
+/// Makes a directory that only this user can write to, in one that may be somebody else's, or takes
+/// the one that is there.
+pub(crate) fn create_private(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    match disk.create_dir(dir, 0o700) {
+        Err(e) if e.kind == fs::Kind::Exists => {}
+        Err(e) => return Err(e.into()),
+        Ok(()) => disk.sync_dir(dir.parent().unwrap_or(Path::new("/")))?,
+    }
+    require_private(dir)
+}
+
+/// Fails if others could have made or changed what is in a directory. No link is followed.
+pub(crate) fn require_private(dir: &Path) -> Result<()> {
+    let found = std::fs::symlink_metadata(dir).map_err(fs::Error::io("look at", dir))?;
+    let (uid, mode) = (found.uid(), found.permissions().mode() & 0o7777);
+    let what = if !found.is_dir() {
+        "not a directory".to_owned()
+    } else if uid != geteuid().as_raw() {
+        format!("belongs to user {uid}, not to the one who runs this")
+    } else if mode & 0o022 != 0 {
+        format!("others may write to it (mode {mode:04o})")
+    } else {
+        return Ok(());
+    };
+    Err(Error::Staging { path: dir.to_owned(), what })
+}
+
 /// Where a directory really is: a link in its place is followed, even one that leads to nothing.
+/// The result is a name in a real directory, if that is there.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf> {
-    if let Ok(real) = path.canonicalize() {
-        return Ok(real);
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        if let Ok(real) = path.canonicalize() {
+            return Ok(real);
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(path) };
+        let Ok(parent) = parent.canonicalize() else { return Ok(path) };
+        let real = parent.join(name);
+        match std::fs::read_link(&real) {
+            Ok(target) => path = parent.join(target),
+            Err(_) => return Ok(real),
+        }
     }
-    match std::fs::read_link(path) {
-        Ok(target) => Ok(path.parent().unwrap_or(Path::new("/")).join(target)),
-        Err(_) => Ok(path.to_owned()),
-    }
+    let around = std::io::Error::other("too many symbolic links");
+    Err(fs::Error::io("resolve", &path)(around).into())
 }
 
 /// Whether anything has this name.

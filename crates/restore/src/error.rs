@@ -7,7 +7,8 @@ use mirror::Finding;
 /// Result with a restore [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why nothing was restored. What was there is there still.
+/// Why nothing was restored. What was there is there still, but for [`Error::NotDurable`] and
+/// [`Error::NotUndone`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -96,13 +97,37 @@ pub enum Error {
         /// Who.
         holder: fs::Holder,
     },
-    /// What an earlier run left cannot be understood, so it was not touched.
+    /// What has a staging directory's name may be somebody else's work, so it was not touched.
+    #[error("{}: {what}", path.display())]
+    Staging {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// What an earlier run left cannot be understood or believed, so it was not touched.
     #[error("{}: {what}", path.display())]
     Journal {
         /// The journal.
         path: PathBuf,
         /// What is wrong.
         what: String,
+    },
+    /// All is in place, but the disk did not say that it will stay there.
+    #[error("{}: the databases are in place, but may not outlast a power failure", to.display())]
+    NotDurable {
+        /// The destination.
+        to: PathBuf,
+        /// What the disk said.
+        source: fs::Error,
+    },
+    /// The restore failed, and so did undoing what it had begun.
+    #[error("the restore failed half way and could not be undone ({undo})")]
+    NotUndone {
+        /// Why it failed.
+        source: Box<Error>,
+        /// Why it could not be undone.
+        undo: Box<Error>,
     },
     /// The server's lock could not be asked for.
     #[error(transparent)]
@@ -139,7 +164,21 @@ impl Error {
             Self::Owner { .. } => "run as that user, or as root",
             Self::NoSpace { .. } => "free some space (old directories are only moved aside)",
             Self::InUse { .. } => "wait until the other run has ended",
-            Self::Journal { .. } => "look at the directory, then remove it by hand",
+            Self::Staging { .. } => {
+                "if another user's restore was cut off, run it again as that user; else look at \
+                 it, then remove it by hand"
+            }
+            Self::Journal { .. } => {
+                "if a restore was cut off, run it again with the same --to or --config; else look at \
+                 the directory, then remove it by hand"
+            }
+            Self::NotDurable { .. } => {
+                "look into the system's log for faults of the device, then restore again with --force"
+            }
+            Self::NotUndone { .. } => {
+                "do not start the server before a restore has run again: it undoes what this one \
+                 has begun"
+            }
             Self::Source(_) => "check owner and permissions of the server's files",
             Self::Disk(error) => error.hint(),
         }
@@ -150,7 +189,10 @@ impl Error {
     pub fn is_no_space(&self) -> bool {
         match self {
             Self::NoSpace { .. } => true,
-            Self::Disk(error) => error.kind == fs::Kind::NoSpace,
+            Self::Disk(error) | Self::NotDurable { source: error, .. } => {
+                error.kind == fs::Kind::NoSpace
+            }
+            Self::NotUndone { source, .. } => source.is_no_space(),
             _ => false,
         }
     }

@@ -1,14 +1,17 @@
 //! What a run is about to rename, written down first, so that the next run can undo it.
 
-use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use fs::Disk;
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
-use crate::destination::is_there;
-use crate::plan::REPLACED_NAME;
-use crate::{Error, Result};
+use crate::destination::{is_there, require_private};
+use crate::places::{Places, is_replaced};
+use crate::{Destination, Error, Result};
 
 const JOURNAL_NAME: &str = "journal.json";
 /// A journal has a few lines per database.
@@ -37,18 +40,36 @@ impl Move {
 }
 
 impl Journal {
-    pub fn read(dir: &Path) -> Result<Option<Self>> {
+    /// Reads what an earlier run to the same destination wrote, and checks it.
+    pub fn read(dir: &Path, to: &Destination) -> Result<Option<Self>> {
         let path = dir.join(JOURNAL_NAME);
-        let bytes = match std::fs::metadata(&path) {
+        let journal =
+            |what: &dyn ToString| Error::Journal { path: path.clone(), what: what.to_string() };
+        let mut file = match File::open(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Ok(metadata) if metadata.len() <= SIZE_BYTES_MAX => std::fs::read(&path),
-            Ok(_) => Err(std::io::Error::other("too long")),
-            Err(e) => Err(e),
+            opened => opened.map_err(fs::Error::io("open", &path))?,
         };
-        let bytes = bytes.map_err(fs::Error::io("read", &path))?;
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| Error::Journal { path, what: e.to_string() })
+        let metadata = file.metadata().map_err(fs::Error::io("look at", &path))?;
+        if metadata.uid() != geteuid().as_raw() {
+            return Err(journal(&format!("belongs to user {}", metadata.uid())));
+        }
+        if metadata.len() > SIZE_BYTES_MAX {
+            return Err(journal(&"too long"));
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(fs::Error::io("read", &path))?;
+        let read: Self = serde_json::from_slice(&bytes).map_err(|e| journal(&e))?;
+        read.check(dir, to)?;
+        Ok(Some(read))
+    }
+
+    /// Fails if it has a rename that no restore to this destination does, or if a staging directory
+    /// is not this user's.
+    pub fn check(&self, dir: &Path, to: &Destination) -> Result<()> {
+        let path = dir.join(JOURNAL_NAME);
+        let checked = Places::of(to)?.check(&self.staging, &self.moves);
+        checked.map_err(|what| Error::Journal { path, what })?;
+        self.staging.iter().filter(|dir| is_there(dir)).try_for_each(|dir| require_private(dir))
     }
 
     pub fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
@@ -70,10 +91,17 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether all renames were done, of which the last one tells: nobody else takes anything out of
+    /// a staging directory. What it put in place may be gone again, by a server that ran since.
+    pub fn is_complete(&self) -> bool {
+        let taken = |from: &Path| !is_there(from) && from.parent().is_some_and(is_there);
+        self.moves.last().is_some_and(|last| last.is_done() || taken(&last.from))
+    }
+
     /// Undoes the renames that were done, the last first, unless all were. Returns what it undid.
     pub fn undo(&self, disk: &dyn Disk) -> Result<Vec<PathBuf>> {
         let mut undone = Vec::new();
-        if self.moves.last().is_none_or(Move::is_done) {
+        if self.is_complete() {
             return Ok(undone);
         }
         for moved in self.moves.iter().rev().filter(|moved| moved.is_done()) {
@@ -84,15 +112,11 @@ impl Journal {
         for parent in self.moves.iter().filter_map(|moved| moved.to.parent()) {
             let ours = parent.parent().and_then(Path::file_name).is_some_and(is_replaced);
             if ours && is_there(parent) && fs::entries(parent)?.is_empty() {
-                disk.remove_dir_all(parent)?;
+                disk.remove_dir(parent)?;
             }
         }
         Ok(undone)
     }
-}
-
-fn is_replaced(name: &OsStr) -> bool {
-    name.to_string_lossy().trim_start_matches('.') == REPLACED_NAME
 }
 
 fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {

@@ -12,6 +12,11 @@
 //!    the old directories are renamed into `neo4j-backup-replaced/<db>-<time>`, never deleted;
 //!    then the new ones into their places, transaction logs first, the store last.
 //!
+//! The directories may belong to somebody else than who runs the restore, who may be root. So the
+//! staging directories belong to the latter, and nobody else can write to them; one that is there
+//! and of which this is not true is refused. Of a journal only those renames are believed that a
+//! restore to these directories does.
+//!
 //! A run that is killed leaves the staging directory, and perhaps some of the renames done. The
 //! next run undoes those that are, removes the rest and says so. Never is a restored store put
 //! beside the transaction logs of another database, or into a directory with files in it: Neo4j
@@ -21,6 +26,7 @@ mod copy;
 mod destination;
 mod error;
 mod journal;
+mod places;
 mod plan;
 mod restore;
 

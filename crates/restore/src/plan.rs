@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use fs::Disk;
 use mirror::{Area, DatabaseEntry};
 
-use crate::destination::{Owner, create_owned, is_there, resolve};
+use crate::destination::{Owner, create_owned, create_private, is_there, resolve};
 use crate::journal::Move;
 use crate::{Destination, Error, Result};
 
@@ -101,6 +101,7 @@ impl Plan {
     }
 
     pub fn create_staging(&self, disk: &dyn Disk, owner: Owner) -> Result<()> {
+        self.staging.iter().try_for_each(|dir| create_private(disk, dir))?;
         self.halves.iter().try_for_each(|half| create_owned(disk, &half.staged, owner))
     }
 

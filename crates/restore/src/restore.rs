@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use mirror::{Area, Backup, DatabaseEntry, Progress, check_blocks, recovery_findings};
 
 use crate::copy::Copy;
-use crate::destination::{Owner, create_owned, is_there};
+use crate::destination::{Owner, create_owned, create_private, is_there, require_private};
 use crate::journal::Journal;
 use crate::plan::{Plan, STAGING_NAME};
 use crate::{Destination, Error, Result};
@@ -49,14 +49,33 @@ pub struct Restored {
 }
 
 /// Restores databases of a backup; see the crate's documentation. On an error, nothing of the
-/// destination has changed, except that what an earlier run had left may be gone.
+/// destination has changed, except that what an earlier run had left may be gone; two errors say
+/// otherwise, [`Error::NotDurable`] and [`Error::NotUndone`].
 pub fn restore(
     disk: &Arc<dyn Disk>,
     from: &Path,
     options: &Options,
     progress: Progress<'_>,
 ) -> Result<Report> {
-    let disk = &**disk;
+    let mut made = Vec::new();
+    let report = restore_noting(&**disk, from, options, progress, &mut made);
+    if report.is_err() {
+        for dir in made.iter().rev() {
+            // One with something in it stays.
+            let _ = disk.remove_dir(dir);
+        }
+    }
+    report
+}
+
+/// Adds the directories that it made, and that are not removed by undoing, to `made`.
+fn restore_noting(
+    disk: &dyn Disk,
+    from: &Path,
+    options: &Options,
+    progress: Progress<'_>,
+    made: &mut Vec<PathBuf>,
+) -> Result<Report> {
     let backup = Backup::open(from)?;
     let entries = backup.select(&options.databases)?;
     if entries.is_empty() {
@@ -67,31 +86,46 @@ pub fn restore(
     to.refuse_foreign(backup.dir())?;
     to.refuse_running(&entries)?;
     let staging = to.data().join(STAGING_NAME);
-    if !options.force && !is_there(&staging) {
-        // Before the first change, where no earlier run has to be undone.
+    // Before the first change.
+    if is_there(&staging) {
+        require_private(&staging)?;
+    } else if !options.force {
+        // There is no earlier run that has to be undone.
         to.refuse_existing(&entries)?;
     }
-    let owner = to.prepare(disk)?;
-    create_owned(disk, &staging, owner)?;
+    let owner = to.prepare(disk, made)?;
+    // Journals and renames are of real directories, whatever name led there this time.
+    let to = to.real()?;
+    let staging = to.data().join(STAGING_NAME);
+    if !is_there(&staging) {
+        made.push(staging.clone());
+    }
+    create_private(disk, &staging)?;
     let lock = Lock::take(&staging.join(LOCK_NAME), Busy::Fail).map_err(|e| in_use(&to, e))?;
     let run = Run { disk, backup: &backup, entries, to: &to, owner, staging };
     let cleaned = run.undo_earlier()?;
     let done = run.restore(options.force, progress);
-    let report = match done {
-        Ok(databases) => Ok(Report { databases, cleaned }),
-        Err(error) => {
-            // The error is what matters; what cannot be undone now, the next run undoes.
-            if let Err(error) = run.undo_earlier() {
-                tracing::warn!(%error, "cannot clean up after a failed restore");
-            }
-            Err(error)
-        }
-    };
-    if let Err(error) = disk.remove_dir_all(&run.staging) {
+    let is_in_place = matches!(done, Ok(_) | Err(Error::NotDurable { .. }));
+    // What is in place is not undone: then this removes only what was staged.
+    let undone = run.undo_earlier();
+    // The journal is needed until there is nothing left to undo.
+    if (is_in_place || undone.is_ok())
+        && let Err(error) = disk.remove_dir_all(&run.staging)
+    {
         tracing::warn!(%error, "cannot remove the staging directory");
     }
     drop(lock);
-    report
+    match (done, undone) {
+        (Err(error), Err(undo)) if !is_in_place => {
+            Err(Error::NotUndone { source: Box::new(error), undo: Box::new(undo) })
+        }
+        (done, undone) => {
+            if let Err(error) = undone {
+                tracing::warn!(%error, "cannot clean up after the restore");
+            }
+            done.map(|databases| Report { databases, cleaned })
+        }
+    }
 }
 
 struct Run<'a> {
@@ -108,27 +142,30 @@ impl Run<'_> {
     /// Undoes and removes what a run left that was killed or has failed.
     fn undo_earlier(&self) -> Result<Vec<PathBuf>> {
         let mut cleaned = Vec::new();
-        if let Some(mut journal) = Journal::read(&self.staging)? {
+        if let Some(mut journal) = Journal::read(&self.staging, self.to)? {
             cleaned = journal.undo(self.disk)?;
             // Once files that it names are removed, it could no longer be told what was done.
             journal.moves.clear();
             journal.write(self.disk, &self.staging)?;
             cleaned.extend(journal.staging.iter().filter(|dir| is_there(dir)).cloned());
             for dir in journal.staging.iter().filter(|dir| **dir != self.staging) {
-                if dir.ends_with(STAGING_NAME) && is_there(dir) {
+                if is_there(dir) {
                     self.disk.remove_dir_all(dir)?;
                 }
             }
         }
-        for (name, kind) in fs::entries(&self.staging)? {
-            let path = self.staging.join(&name);
+        let mut left = fs::entries(&self.staging)?;
+        left.retain(|(name, _)| name != LOCK_NAME);
+        for (name, kind) in &left {
+            let path = self.staging.join(name);
             match kind {
-                _ if name == LOCK_NAME => {}
                 fs::EntryKind::Dir => self.disk.remove_dir_all(&path)?,
                 _ => self.disk.remove_file(&path)?,
             }
         }
-        self.disk.sync_dir(&self.staging)?;
+        if !left.is_empty() {
+            self.disk.sync_dir(&self.staging)?;
+        }
         Ok(cleaned)
     }
 
@@ -140,6 +177,7 @@ impl Run<'_> {
         let plan = Plan::make(self.disk, self.to, &self.entries, &time)?;
         plan.require_space()?;
         let mut journal = Journal { staging: plan.staging.clone(), moves: Vec::new() };
+        journal.check(&self.staging, self.to)?;
         journal.write(self.disk, &self.staging)?;
         plan.create_staging(self.disk, self.owner)?;
         self.copy(&plan, progress)?;
@@ -152,15 +190,20 @@ impl Run<'_> {
             self.to.refuse_existing(&self.entries)?;
         }
         let old: Vec<_> = plan.old().map(|half| (half.database, half.aside.clone())).collect();
+        journal.moves = plan.moves();
+        journal.check(&self.staging, self.to)?;
         for (_, aside) in &old {
             if let Some(parent) = aside.parent() {
                 create_owned(self.disk, parent, self.owner)?;
             }
         }
-        journal.moves = plan.moves();
         journal.write(self.disk, &self.staging)?;
-        journal.perform(self.disk)?;
-        self.undo_earlier()?;
+        journal.perform(self.disk).map_err(|error| match error {
+            Error::Disk(source) if journal.is_complete() => {
+                Error::NotDurable { to: self.to.data().to_owned(), source }
+            }
+            other => other,
+        })?;
         Ok(self.restored(&plan, &old))
     }
 

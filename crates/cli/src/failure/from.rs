@@ -85,25 +85,30 @@ fn of_sink(error: client::Error) -> Failure {
 
 impl From<restore::Error> for Failure {
     fn from(error: restore::Error) -> Self {
-        use restore::Error as E;
-        let code = match &error {
-            E::Backup(error) => code_of_mirror(error),
-            E::Corrupt { .. } => ExitCode::CorruptData,
-            E::ReplacedMeanwhile { .. } | E::InUse { .. } => ExitCode::TargetInUse,
-            E::NothingToRestore { .. } => ExitCode::NoBackup,
-            E::DatabaseRunning { .. } => ExitCode::DatabaseRunning,
-            E::DatabaseExists { .. } => ExitCode::TargetExists,
-            E::InsideBackup { .. }
-            | E::NotADataDirectory { .. }
-            | E::MountPoint { .. }
-            | E::Owner { .. }
-            | E::Journal { .. } => ExitCode::TargetUnusable,
-            E::NoSpace { .. } => ExitCode::NoSpace,
-            E::Source(error) => code_of_source(error),
-            E::Disk(error) => code_of_disk(error),
-            _ => ExitCode::Internal,
-        };
-        Self::of(code, &error).hint(error.hint())
+        Self::of(code_of_restore(&error), &error).hint(error.hint())
+    }
+}
+
+fn code_of_restore(error: &restore::Error) -> ExitCode {
+    use restore::Error as E;
+    match error {
+        E::Backup(error) => code_of_mirror(error),
+        E::Corrupt { .. } => ExitCode::CorruptData,
+        E::ReplacedMeanwhile { .. } | E::InUse { .. } => ExitCode::TargetInUse,
+        E::NothingToRestore { .. } => ExitCode::NoBackup,
+        E::DatabaseRunning { .. } => ExitCode::DatabaseRunning,
+        E::DatabaseExists { .. } => ExitCode::TargetExists,
+        E::InsideBackup { .. }
+        | E::NotADataDirectory { .. }
+        | E::MountPoint { .. }
+        | E::Owner { .. }
+        | E::Staging { .. }
+        | E::Journal { .. } => ExitCode::TargetUnusable,
+        E::NoSpace { .. } => ExitCode::NoSpace,
+        E::NotUndone { source, .. } => code_of_restore(source),
+        E::Source(error) => code_of_source(error),
+        E::Disk(error) | E::NotDurable { source: error, .. } => code_of_disk(error),
+        _ => ExitCode::Internal,
     }
 }
 

@@ -1,8 +1,12 @@
 //! `restore`: what it puts where, and what it refuses.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use crate::run::{Service, data_directory, run, tree};
+use crate::run::{Service, data_directory, finish, run, tree};
 
 fn made(dir: &Path) -> (PathBuf, PathBuf) {
     let data = data_directory(dir);
@@ -55,6 +59,87 @@ fn where_the_configuration_wants_it() {
     assert_eq!(ran.status, 0, "{ran:?}");
     assert!(path("d/databases/neo4j/neostore").exists());
     assert!(path("t/neo4j/checkpoint.0").exists());
+}
+
+/// As a user who is not root, in a directory that is root's: the files are that user's, and nobody
+/// else may read them. If they cannot be the server's, nothing is left behind.
+#[test]
+fn as_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can run as another user");
+        return;
+    }
+    const USER: u32 = 65534;
+    let dir = tempfile::tempdir().unwrap();
+    let (_, backup) = made(dir.path());
+    let path = |name: &str| dir.path().join(name);
+    let set_mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(dir.path(), 0o777);
+    let mut chown = Command::new("chown");
+    assert!(chown.args(["-R", &USER.to_string()]).arg(&backup).status().unwrap().success());
+    // The build's directory may be one that others cannot reach.
+    let program = path("neo4j-backup");
+    std::fs::copy(env!("CARGO_BIN_EXE_neo4j-backup"), &program).unwrap();
+    let run = |data: &Path| {
+        let mut command = Command::new(&program);
+        command.args(["restore", "--json", "--from"]).arg(&backup).arg("--to").arg(data);
+        command.env_clear().stdout(Stdio::piped()).stderr(Stdio::piped());
+        finish(command.uid(USER).gid(USER).current_dir("/").spawn().unwrap())
+    };
+    let new = path("new/data");
+    let ran = run(&new);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    for name in ["..", ".", "databases/neo4j", "databases/neo4j/neostore"] {
+        let found = std::fs::metadata(new.join(name)).unwrap();
+        let mode = if found.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (USER, USER, mode), "{name}");
+    }
+
+    // The server runs as root, then, to whom this user cannot give files.
+    let theirs = path("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    set_mode(&theirs, 0o777);
+    let ran = run(&theirs);
+    assert_eq!((ran.status, ran.code().as_str()), (30, "target_unusable"), "{ran:?}");
+    assert_eq!(std::fs::read_dir(&theirs).unwrap().count(), 0);
+    assert_eq!(run(&path("backup/new/data")).status, 30);
+    assert!(!path("backup/new").exists());
+}
+
+/// The user who runs the server cannot make root rename or delete what is not his: neither by a
+/// link in the place of the staging directory, nor by a journal in it.
+#[test]
+fn what_others_planted_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, backup) = made(dir.path());
+    let (data, theirs) = (dir.path().join("restored"), dir.path().join("theirs"));
+    std::fs::create_dir_all(data.join("databases")).unwrap();
+    std::fs::create_dir(&theirs).unwrap();
+    std::fs::write(theirs.join("precious"), b"1").unwrap();
+    let staging = data.join(".neo4j-backup-restoring");
+    let line = ["restore", "--from", backup.to_str().unwrap(), "--to", data.to_str().unwrap()];
+    let refused = || {
+        let before = tree(&theirs);
+        let ran = run(line.iter().chain(&["--force", "--json"]));
+        assert_eq!((ran.status, ran.code().as_str()), (30, "target_unusable"), "{ran:?}");
+        assert!(tree(&theirs) == before && !data.join("databases/neo4j").exists(), "{ran:?}");
+    };
+    std::os::unix::fs::symlink(&theirs, &staging).unwrap();
+    refused();
+    std::fs::remove_file(&staging).unwrap();
+    std::fs::create_dir(&staging).unwrap();
+    std::fs::set_permissions(&staging, Permissions::from_mode(0o700)).unwrap();
+    let journal = serde_json::json!({
+        "staging": [&staging],
+        "moves": [
+            { "from": theirs.join("stolen"), "to": theirs.join("precious") },
+            { "from": staging.join("0/store"), "to": data.join("databases/neo4j") },
+        ],
+    });
+    std::fs::write(staging.join("journal.json"), journal.to_string()).unwrap();
+    refused();
 }
 
 /// What is damaged is not restored, and what the backup does not have neither.

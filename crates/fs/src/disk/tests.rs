@@ -85,6 +85,53 @@ fn a_file_is_not_opened_through_a_link() {
     assert_eq!(error.kind, Kind::Other);
 }
 
+/// The mode of what a link leads to is not changed by the link's name, nor is a pipe waited for;
+/// files and directories get the mode that is asked for.
+#[test]
+fn a_mode_is_not_set_through_a_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+    fs::write(dir.path().join("file"), b"1").unwrap();
+    fs::create_dir(dir.path().join("dir")).unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(dir.path().join("pipe")).status().unwrap();
+    assert!(pipe.success());
+    for name in ["file", "dir", "pipe"] {
+        RealDisk.set_mode(&dir.path().join(name), 0o640).unwrap();
+        assert_eq!(mode(name) & 0o7777, 0o640, "{name}");
+        symlink(dir.path().join(name), dir.path().join("link")).unwrap();
+        assert!(RealDisk.set_mode(&dir.path().join("link"), 0o777).is_err(), "{name}");
+        assert_eq!(mode(name) & 0o7777, 0o640, "{name}");
+        fs::remove_file(dir.path().join("link")).unwrap();
+    }
+}
+
+/// A directory with something in it is not removed by mistake.
+#[test]
+fn only_an_empty_directory_is_removed_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("a/b")).unwrap();
+    assert!(RealDisk.remove_dir(&dir.path().join("a")).is_err());
+    RealDisk.remove_dir(&dir.path().join("a/b")).unwrap();
+    RealDisk.remove_dir(&dir.path().join("a")).unwrap();
+    assert!(!dir.path().join("a").exists());
+}
+
+/// A disk that fails for good does so with every later operation; a full one still removes.
+#[test]
+fn a_disk_that_fails_for_good() {
+    for (kind, removes) in [(FaultKind::NoSpace, true), (FaultKind::Device, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FaultDisk::new(Fault::FailFrom(kind), 1);
+        let path = |name: &str| dir.path().join(name);
+        disk.create_dir(&path("a"), 0o700).unwrap();
+        assert!(disk.create_dir(&path("b"), 0o700).is_err());
+        assert!(disk.rename(&path("a"), &path("b")).is_err());
+        assert_eq!(disk.remove_dir(&path("a")).is_ok(), removes);
+        assert!(disk.sync_dir(dir.path()).is_err());
+        assert_eq!(disk.count(), 5);
+    }
+}
+
 /// A small file is replaced whole, its mode is the asked one, and a stale `.new` is no hindrance;
 /// a fault at each of the operations leaves the old content or the new one.
 #[test]

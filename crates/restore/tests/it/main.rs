@@ -1,6 +1,7 @@
 //! Restores of backups made from real servers' files, and what forbids or disturbs them.
 
 mod crash;
+mod hostile;
 mod place;
 mod refuse;
 #[allow(dead_code, reason = "shared with the tests of mirror, which use all of it")]

@@ -1,5 +1,9 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use fs::Disk;
+use fs::fault::{Fault, FaultDisk, FaultKind};
 use restore::{Destination, Options};
 
 use crate::support::{Copy, FIXTURES, real, tree};
@@ -23,6 +27,50 @@ fn a_missing_data_directory_is_made() {
     assert_is(&system, &data.join("databases/system"), &data.join("transactions/system"));
     assert_eq!(names(&data), ["databases", "transactions"]);
     assert!(tree(&fixture.backup()) == before);
+    // There are no modes to take after, and the files hold password hashes.
+    let made = [PathBuf::new(), PathBuf::from("data")].into_iter();
+    let made = made.chain(fs::walk(&fixture.path("new")).unwrap().into_iter().map(|e| e.path));
+    for path in made.map(|path| fixture.path("new").join(path)) {
+        let found = std::fs::metadata(&path).unwrap();
+        let expected = if found.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(found.permissions().mode() & 0o7777, expected, "{}", path.display());
+    }
+}
+
+/// Whichever operation fails: directories that were made for a restore that was not done are not
+/// left behind. What was there, and what others put there, stays.
+#[test]
+fn a_failed_restore_leaves_no_directories() {
+    let fixture = Fixture::new();
+    let above = fixture.path("new");
+    let to = Destination::from_data(&above.join("deep/data"));
+    let mut at = 0;
+    let mut errors = 0;
+    loop {
+        drop(std::fs::remove_dir_all(&above));
+        let disk = FaultDisk::new(Fault::FailOnce(FaultKind::Device), at);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let done = fixture.restore_with(&shared, &to, false);
+        if disk.count() <= at {
+            break;
+        }
+        match done {
+            Ok(_) | Err(restore::Error::NotDurable { .. }) => {}
+            // What cannot be removed stays.
+            Err(_) if disk.trace()[at].contains(" remove ") => {}
+            Err(error) => {
+                errors += 1;
+                assert!(!above.exists(), "operation {at}: {error} {:?}", names(&above));
+            }
+        }
+        at += 1;
+    }
+    assert!(errors > 90, "only {errors} errors");
+    std::fs::remove_dir_all(&above).unwrap();
+    std::fs::create_dir_all(above.join("deep")).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(FaultDisk::new(Fault::FailOnce(FaultKind::Device), 3));
+    fixture.restore_with(&disk, &to, false).unwrap_err();
+    assert!(names(&above.join("deep")).is_empty());
 }
 
 /// Beside other databases; with `force` the old directories are moved aside, whole, and named.
