@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use testkit::load::{Load, LoadOptions};
-use testkit::moment::instant_of;
 use testkit::seed::{SeedOptions, seed};
 use testkit::server::Server;
 use testkit::{consistency, verdict, versions};
@@ -68,9 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
     let ended = Instant::now();
     println!("== neo4j-backup -host 127.0.0.1 -port {port} -to {backup}");
     print_backup(&report, took);
-    // What was acknowledged before the copy's last transaction was committed must be there.
-    let end = report["databases"][0]["last_commit_time"].as_str().context("a time")?;
-    let expected = history.expected(instant_of(end)?.max(begun), ended);
+    let expected = service.expected(&history, &report, (begun, ended))?;
     let totals = load.stop()?;
     println!("   the writers meanwhile: {totals}");
 

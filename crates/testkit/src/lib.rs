@@ -39,7 +39,7 @@ pub mod consistency;
 pub mod jars;
 pub mod jdk;
 pub mod load;
-pub mod moment;
+mod moment;
 pub mod process;
 pub mod program;
 pub mod random;

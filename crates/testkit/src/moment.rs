@@ -1,12 +1,11 @@
-//! From the times in reports to the times in a load's history.
+//! From the times in a log to the times in a load's history.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
-/// The moment of a time in RFC 3339. What a writer was told before the commit time of a backup's
-/// last transaction must be in that backup.
+/// The moment of a time in RFC 3339, or slightly before it.
 pub fn instant_of(time: &str) -> Result<Instant> {
     let time: Timestamp = time.parse().with_context(|| format!("the time {time:?}"))?;
     let now = (Instant::now(), Timestamp::try_from(SystemTime::now())?);

@@ -51,7 +51,8 @@ pub const V2026_08: Version = calendar("2026.08.1", 32);
 pub const SUPPORTED: [Version; 2] = [V5_26, V2026_08];
 
 /// Versions that only `make-fixtures` runs, one for each layout of a log entry.
-pub const FIXTURES_ONLY: [Version; 13] = [
+pub const FIXTURES_ONLY: [Version; 14] = [
+    five("5.19.0", 16),
     five("5.20.0", 17),
     five("5.22.0", 18),
     five("5.23.0", 19),

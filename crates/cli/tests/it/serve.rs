@@ -2,8 +2,10 @@
 
 use std::net::TcpListener;
 use std::path::Path;
+use std::time::Instant;
 
 use rustix::process::Signal;
+use testkit::program::Program;
 
 use crate::run::{Service, command, data_directory, finish, run, signal};
 
@@ -74,6 +76,27 @@ fn where_the_configuration_comes_from() {
     assert_eq!(serve(None, dir.path()).status, 0);
     let missing = serve(Some(&empty), dir.path());
     assert!(matches!(missing.status, 3 | 20), "{missing:?}");
+}
+
+/// The log has the moment at which the end of a copy was asked for: tests with real servers demand
+/// of a copy all that was committed before it.
+#[test]
+fn the_log_says_when_the_end_of_a_copy_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let program = Program::at(env!("CARGO_BIN_EXE_neo4j-backup"));
+    let service = program.serve(&["--data", data.to_str().unwrap()]).unwrap();
+    let begun = Instant::now();
+    let (port, to) = (service.port.to_string(), dir.path().join("backup"));
+    let backup = ["-host", "127.0.0.1", "-port", &port, "-to", to.to_str().unwrap(), "--json"];
+    let (report, _) = program.json(&backup).unwrap();
+    let ended = Instant::now();
+    assert_eq!(report["databases"][0]["name"], "neo4j");
+    let asked = service.finish_asked("neo4j", begun).unwrap();
+    assert!(asked < ended, "{:?} after the end", asked - ended);
+    // Not the same line for the next copy.
+    program.json(&[&backup[..], &["--full"]].concat()).unwrap();
+    assert!(service.finish_asked("neo4j", ended).unwrap() > ended);
 }
 
 #[test]

@@ -1,16 +1,17 @@
 //! A part of a server restored beside another one's, restores over what is there, and the promise
 //! that the source is only read.
 
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 use testkit::program::Service;
-use testkit::server::Server;
+use testkit::server::{Builder, Server};
 use testkit::verdict;
 use testkit::versions::{self, Version};
 
-use crate::scene::{Scene, arg, one_at_a_time, program, start_and_examine};
+use crate::scene::{Copy, Scene, arg, one_at_a_time, program};
 
 /// `neo4j` alone, restored into a server with its own `system`: the target's users stay. Then the
 /// same over a database that exists: refused without `--force`, refused while the server runs, and
@@ -67,7 +68,7 @@ fn only_read(version: &Version) -> Result<()> {
     std::fs::create_dir(&mounted)?;
     let script = "mount --bind \"$1\" \"$2\" && mount -o remount,bind,ro \"$2\" \
                   && ! touch \"$2/databases/x\" 2>/dev/null && shift && exec \"$0\" serve \
-                  --listen 127.0.0.1:0 --data \"$1\"";
+                  --listen 127.0.0.1:0 --log-format json --data \"$1\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_neo4j-backup")]);
     command.args([arg(&scene.live.data_dir()), arg(&mounted)]);
@@ -87,41 +88,45 @@ fn only_read(version: &Version) -> Result<()> {
     Ok(())
 }
 
-/// A server that is killed and started again in the middle of a copy.
+/// A server that is killed and started again in the middle of a copy: its recovery writes to the
+/// stores and logs that are being copied. The copy is right all the same.
 #[test]
 fn a_restart_of_the_server_in_the_middle_of_a_copy() -> Result<()> {
     let _guard = one_at_a_time();
     for version in versions::one_under_test("a restart in the middle", versions::V5_26) {
-        let mut scene = Scene::begin(&version, |server| server)?;
-        let service = scene.serve()?;
-        let to = scene.dir.path().join("backup");
-        let port = service.port.to_string();
-        let history = scene.load.history();
-        let begun = std::time::Instant::now();
-        let child = program()
-            .command(&["-host", "-port", &port, "-to", arg(&to), "--json", "--limit-rate", "3MiB"])
-            .stdout(std::process::Stdio::piped())
-            .spawn()?;
-        std::thread::sleep(Duration::from_secs(4));
-        scene.live.kill()?;
-        scene.live.start_again()?;
-        let output = child.wait_with_output()?;
-        let expected = history.expected(begun, std::time::Instant::now());
-        let report = String::from_utf8_lossy(&output.stdout).into_owned();
-        drop(service);
-        drop(scene.load);
-        scene.live.stop()?;
-        // Either a right backup or an error: never a wrong one, never a half one.
-        eprintln!("{}: {} {report}", version.name, output.status);
-        if output.status.success() {
-            let home = scene.dir.path().join("restored");
-            let data = home.join("data");
-            program().json(&["restore", "--from", arg(&to), "--to", arg(&data), "--json"])?;
-            start_and_examine(&version, &home, &expected, true)?;
-        } else {
-            ensure!(report.contains("\"error\""), "{report}");
-            ensure!(!to.join("databases").exists(), "a failed backup left databases behind");
-        }
+        restart_in_the_middle(&version)?;
     }
+    Ok(())
+}
+
+fn restart_in_the_middle(version: &Version) -> Result<()> {
+    // Logs small enough that their copy does not take long at the rate that is chosen below.
+    let small_logs = |server: Builder| server.setting("db.tx_log.rotation.size", "16M");
+    let mut scene = Scene::begin(version, small_logs)?;
+    let service = scene.serve()?;
+    let to = scene.dir.path().join("backup");
+    let port = service.port.to_string();
+    let begun = Instant::now();
+    // 40 MiB of stores take so long that the server answers again before their last byte is read.
+    let rate = "512KiB";
+    let backup =
+        ["-host", "127.0.0.1", "-port", &port, "-to", arg(&to), "--json", "--limit-rate", rate];
+    let child = program().command(&backup).stdout(Stdio::piped()).spawn()?;
+    std::thread::sleep(Duration::from_secs(4));
+    scene.live.kill()?;
+    scene.live.start_again()?;
+    let back = Instant::now();
+    let output = child.wait_with_output()?;
+    let ended = Instant::now();
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    eprintln!("{}: back after {:.1?}, {report}", version.name, scene.live.started_in());
+    ensure!(output.status.success(), "{}: {report}", output.status);
+    let asked = service.finish_asked("neo4j", begun)?;
+    ensure!(asked > back, "nothing shown: the server came back {:.1?} too late", back - asked);
+    let expected = service.expected(&scene.load.history(), &report, (begun, ended))?;
+    drop(service);
+    let (version, dir) = scene.end()?;
+    let copy = Copy { backup: to, report, expected, crossed: 0 };
+    copy.prove(&version, &dir.path().join("restored"))?;
     Ok(())
 }

@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::load::{Expected, Load, LoadOptions};
-use testkit::moment::instant_of;
 use testkit::program::{Program, Service};
 use testkit::seed::{SeedOptions, seed};
 use testkit::server::{Builder, Server};
@@ -48,11 +47,20 @@ pub struct Scene {
 impl Scene {
     /// Starts a server with these settings, fills it and puts it under load.
     pub fn begin(version: &Version, configure: impl FnOnce(Builder) -> Builder) -> Result<Self> {
+        Self::begin_with(version, configure, LoadOptions::default())
+    }
+
+    /// The same under another load.
+    pub fn begin_with(
+        version: &Version,
+        configure: impl FnOnce(Builder) -> Builder,
+        load: LoadOptions,
+    ) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("neo4j-backup-test-").tempdir()?;
         let builder = Server::builder(version).home(dir.path().join("live"));
         let live = configure(builder).start()?;
         seed(&live, &SeedOptions { filler_nodes: 40_000 })?;
-        let load = Load::start(&live, LoadOptions::default())?;
+        let load = Load::start(&live, load)?;
         // Something to lose before the first checkpoint of a copy.
         std::thread::sleep(std::time::Duration::from_secs(4));
         Ok(Self { version: *version, live, load, dir })
@@ -73,12 +81,7 @@ impl Scene {
         let begun = Instant::now();
         let (report, took) = program().json(&args)?;
         let ended = Instant::now();
-        let databases = report["databases"].as_array().context("a list of databases")?;
-        let first = databases.first().context("a database")?;
-        // The copy's end is not before its last transaction. What was acknowledged by then must
-        // be there: far more than what was acknowledged before the run began.
-        let end = instant_of(first["last_commit_time"].as_str().context("a time")?)?.max(begun);
-        let expected = self.load.history().expected(end, ended);
+        let expected = service.expected(&self.load.history(), &report, (begun, ended))?;
         let crossed = self.checkpoints()? - checkpoints;
         eprintln!(
             "{} {name}: {took:.1?}, {crossed} checkpoints crossed, {report}",
@@ -163,8 +166,7 @@ pub fn start_and_examine(
     }
     server.stop()?;
     for database in ["neo4j", "system"] {
-        let report = consistency::check(version, home, database)?;
-        ensure!(report.is_consistent(), "{database}: {}", report.inconsistencies);
+        consistency::check(version, home, database)?.into_result().context(database)?;
     }
     Ok(figures)
 }

@@ -13,7 +13,7 @@
 //! - A: i64 append index, from 17 on
 //! - S: i64 sequence number, from 30 on
 //!
-//! Source: `LogEntrySerializationSets`, 5.26 and 2026.08. Evidence: fixtures of kernel versions 17
+//! Source: `LogEntrySerializationSets`, 5.26 and 2026.08. Evidence: fixtures of kernel versions 16
 //! to 22, 29, 31 and 32 confirm START, COMMAND and COMMIT; the others are inferred from code.
 
 use std::io::Read;

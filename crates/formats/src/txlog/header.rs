@@ -8,8 +8,8 @@
 //! | 24 | 64 bytes | format 9: StoreId block |
 //! | 88 (80) | | zeros |
 //!
-//! Source: `LogHeader`, `LogFormat` V8 and V9, 5.26. Evidence: every fixture confirms format 9;
-//! format 8 is inferred. There is no checksum: who reads a header compares it with the file's name,
+//! Source: `LogHeader`, `LogFormat` V8 and V9, 5.26. Evidence: every fixture confirms format 9, the
+//! one of 5.19 format 8. There is no checksum: who reads a header compares it with the file's name,
 //! the store's id and the batch before.
 
 use crate::{Error, LogVersion, Result, StoreId};
@@ -31,7 +31,7 @@ pub struct LogHeader {
     /// The layout.
     pub format: LogFormatVersion,
     /// Format 9: append index of the last batch before this file. Format 8: its transaction id.
-    /// 0 in checkpoint files.
+    /// Without meaning in checkpoint files.
     pub last_append_index: u64,
     /// The store that the log belongs to.
     pub store_id: StoreId,

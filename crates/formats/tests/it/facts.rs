@@ -8,7 +8,7 @@ use formats::metadata::MetadataStore;
 use formats::record_store::{DERIVED_TREES, MANDATORY};
 use formats::store_format;
 use formats::tree::StatePages;
-use formats::txlog::{Batch, Entry, EntryReader};
+use formats::txlog::{Batch, Entry, EntryReader, LogFormatVersion, LogHeader};
 use serde_json::Value;
 
 use crate::fixtures::{batches, directories, fixtures_dir, numbered};
@@ -107,6 +107,7 @@ fn the_checkpoints_are_the_servers() {
             }
             // Before kernel version 32 there was no room for all of it.
             let room = match found.kernel_version.0 {
+                16 => 108,
                 17 => 91,
                 18..=31 => 75,
                 32 => 329,
@@ -121,7 +122,11 @@ fn the_checkpoints_are_the_servers() {
             };
             assert_eq!(found.tx_checksum, tx.checksum, "{place}");
             assert_eq!(found.tx_commit_time, tx.commit_time, "{place}");
-            assert_eq!(found.tx_kernel_version, Some(tx.kernel_version), "{place}");
+            // 5.19 says neither this nor an append index yet.
+            let tells = found.kernel_version.0 >= 17;
+            let tx_version = tells.then_some(tx.kernel_version);
+            assert_eq!(found.tx_kernel_version, tx_version, "{place}");
+            assert_eq!(found.append_index, tx.append_index.filter(|_| tells), "{place}");
         }
     }
 }
@@ -138,6 +143,29 @@ fn an_upgrade_is_found_where_the_kernel_version_changes_and_nowhere_else() {
         }
     }
     assert!(upgrades >= 1);
+}
+
+/// The upgrade from 5.19 leaves files of both header formats in one directory.
+#[test]
+fn log_headers_are_of_the_format_of_the_servers_version() {
+    let mut mixed = 0;
+    for fixture in fixtures() {
+        let mut formats = BTreeSet::new();
+        for prefix in ["neostore.transaction.db.", "checkpoint."] {
+            for (_, path) in numbered(&fixture.logs, prefix) {
+                let bytes = std::fs::read(&path).unwrap();
+                let header = LogHeader::decode(&bytes).unwrap().unwrap();
+                let place = path.display();
+                assert_eq!(header.store_id, fixture.metadata().store_id, "{place}");
+                // Each file begins with an entry, and each entry with its kernel version.
+                let nine = bytes[128] >= 17;
+                assert_eq!(header.format == LogFormatVersion::V9, nine, "{place}");
+                formats.insert(bytes[0]);
+            }
+        }
+        mixed += u32::from(formats == BTreeSet::from([8, 9]));
+    }
+    assert!(mixed >= 1);
 }
 
 #[test]
@@ -203,8 +231,8 @@ fn the_layouts_of_start_and_of_checkpoints_are_all_among_the_fixtures() {
         batches.extend(fixture.batches().iter().map(|batch| batch.kernel_version.0));
         checkpoints.extend(fixture.checkpoints().iter().map(|found| found.kernel_version.0));
     }
-    // Both ends of each range from 5.20 on, apart from 30 (2026.06).
-    for version in [17, 18, 20, 21, 22, 29, 31, 32] {
+    // Both ends of each range from 5.19 on, apart from 30 (2026.06).
+    for version in [16, 17, 18, 20, 21, 22, 29, 31, 32] {
         assert!(batches.contains(&version), "{version}: {batches:?}");
         assert!(checkpoints.contains(&version), "{version}: {checkpoints:?}");
     }

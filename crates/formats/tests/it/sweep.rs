@@ -21,9 +21,9 @@ fn fixture(path: &str) -> Vec<u8> {
     std::fs::read(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// One fixture of each kernel version that there is: 17 to 29, 31 and 32 (the
-/// servers that write 30 were never released on their own).
-const KERNEL_VERSIONS: [&str; 15] = [
+/// One fixture of each kernel version that there is: 16 to 29, 31 and 32 (no release of Community
+/// begins with 30).
+const KERNEL_VERSIONS: [&str; 16] = [
     "5.20.0/little",
     "5.22.0/little",
     "5.23.0/little",
@@ -39,6 +39,7 @@ const KERNEL_VERSIONS: [&str; 15] = [
     "2026.02.3/little",
     "2026.07.1/little",
     "2026.08.1/mixed",
+    "5.19.0-upgraded-to-5.26.30/upgrade",
 ];
 
 /// The beginning of a log, cut behind a batch, and its batches.
@@ -181,12 +182,9 @@ fn a_damaged_checkpoint_file_is_torn_behind_what_is_whole() {
 /// A header has no checksum: damage to it is an error, or a value that shows every bit of it.
 #[test]
 fn a_damaged_header_is_an_error_or_shows_the_damage() {
-    let eight = LogHeader {
-        format: formats::txlog::LogFormatVersion::V8,
-        ..LogHeader::decode(&log(KERNEL_VERSIONS[0]).0).unwrap().unwrap()
-    };
     let headers = KERNEL_VERSIONS.map(|name| log(name).0[..128].to_vec());
-    for mut header in headers.into_iter().chain([eight.encode().to_vec()]) {
+    assert!(headers.iter().any(|header| header[0] == 8), "no header of format 8");
+    for mut header in headers {
         for length in 0..header.len() {
             let cut = LogHeader::decode(&header[..length]).unwrap_err();
             assert!(cut.is_incomplete(), "cut at {length}: {cut}");

@@ -96,6 +96,9 @@ pub(super) async fn finish(
 ) -> Answer<Json<Finished>> {
     let Path(id) = path.map_err(|e| bad_path(&e))?;
     let session = shared.registry.get(&id, &identity.name)?;
+    let short = id.get(..8);
+    // Before the end of the logs is looked for: what was committed by now is in the copy.
+    tracing::info!(id = short, database = session.0.database, "finish asked");
     Ok(Json(blocking(move || session.0.finish()).await?))
 }
 

@@ -1,5 +1,6 @@
 //! Peers that are slow, silent, many, or talk nonsense.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::start::serve;
 use crate::synthetic::Synthetic;
@@ -18,7 +20,7 @@ async fn until_closed(address: std::net::SocketAddr, bytes: &[u8]) -> Duration {
     let begun = Instant::now();
     let mut answer = Vec::new();
     let reading = stream.read_to_end(&mut answer);
-    let _ = tokio::time::timeout(Duration::from_secs(10), reading).await.expect("closed");
+    let _ = timeout(Duration::from_secs(10), reading).await.expect("closed");
     begun.elapsed()
 }
 
@@ -61,22 +63,47 @@ async fn a_peer_that_does_not_read() {
     assert_eq!(free.status().as_u16(), 200);
 }
 
-/// The number of connections is bounded; those beyond it wait and are served in the end.
+/// How long a request on one more connection waits.
+const WAIT: Duration = Duration::from_millis(400);
+
+/// A connection beyond the limit waits for as long as the others are open, and is served once one
+/// of them is closed by its peer.
 #[tokio::test]
-async fn many_connections() {
+async fn one_connection_too_many_waits_for_another_to_be_closed() {
     let service = serve(&Arc::new(Synthetic::small()), |config| {
         config.limits.max_connections = 2;
-        config.limits.header_timeout = Duration::from_millis(300);
-        config.limits.idle_timeout = Duration::from_millis(300);
     })
     .await;
+    let first = TcpStream::connect(service.address).await.unwrap();
+    let _second = TcpStream::connect(service.address).await.unwrap();
+    let mut health = pin!(service.ask(Method::GET, "/health", ""));
+    assert!(timeout(WAIT, &mut health).await.is_err(), "served beyond the limit");
+    drop(first);
+    // Long before a connection is closed for being idle.
+    let (status, _) = timeout(Duration::from_secs(5), health).await.expect("served");
+    assert_eq!(status, 200);
+}
+
+/// Many idle connections that nobody closes hold up another one until each has had its idle time,
+/// not longer.
+#[tokio::test]
+async fn many_idle_connections_give_way() {
+    let service = serve(&Arc::new(Synthetic::small()), |config| {
+        config.limits.max_connections = 2;
+        config.limits.idle_timeout = WAIT;
+    })
+    .await;
+    let begun = Instant::now();
     let mut idle = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..8 {
         idle.push(TcpStream::connect(service.address).await.unwrap());
     }
-    drop(idle);
-    let (status, _) = service.ask(Method::GET, "/health", "").await;
+    let health = service.ask(Method::GET, "/health", "");
+    let (status, _) = timeout(Duration::from_secs(20), health).await.expect("served");
     assert_eq!(status, 200);
+    // Two at a time, four times.
+    assert!(begun.elapsed() >= 4 * WAIT, "served after {:?}", begun.elapsed());
+    drop(idle);
 }
 
 /// A client that goes away stops the reading of its file.
@@ -107,7 +134,7 @@ async fn nonsense() {
         let mut stream = TcpStream::connect(service.address).await.unwrap();
         let _ = stream.write_all(bytes).await;
         let mut answer = vec![0; 100];
-        let _ = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut answer)).await;
+        let _ = timeout(Duration::from_secs(2), stream.read(&mut answer)).await;
     }
     assert_eq!(service.ask(Method::GET, "/health", "").await.0, 200);
 }

@@ -37,6 +37,7 @@ fn the_last_transaction_is_what_the_server_says_and_the_checkpoint_file_ends_at_
         "2026.08.1/rotated",
         "2026.08.1/killed",
         "5.26.30-upgraded-to-2026.08.1/upgrade",
+        "5.19.0-upgraded-to-5.26.30/upgrade",
     ] {
         let home = Home::of(name);
         let copy = home.begin();
@@ -53,10 +54,15 @@ fn the_last_transaction_is_what_the_server_says_and_the_checkpoint_file_ends_at_
     }
 }
 
+/// Also over an upgrade, where the next log has a header of another format.
 #[test]
 fn all_transactions_after_c_are_counted_over_a_rotation() {
-    for name in ["5.26.30/rotated", "2026.08.1/rotated"] {
+    let upgraded = "5.19.0-upgraded-to-5.26.30/upgrade";
+    for name in ["5.26.30/rotated", "2026.08.1/rotated", upgraded] {
         let home = Home::of(name);
+        if name == upgraded {
+            std::fs::remove_file(home.log("checkpoint.1")).unwrap();
+        }
         keep_first_checkpoint(&home);
         let copy = home.begin();
         let finished = copy.finish().unwrap();

@@ -44,6 +44,9 @@ The same transactions as in `mixed`, in the store format `standard`; cleanly sto
 const UPGRADED: &str = "\
 A database of 5.26.30, cleanly stopped, that 2026.08.1 then wrote to: log and checkpoint files of\n\
 both kernel versions in one folder, with the upgrade transaction at the end of the older log.";
+const UPGRADED_HEADER: &str = "\
+A database of 5.19.0, the last that writes log headers of format 8, cleanly stopped, that 5.26.30\n\
+then wrote to: both header formats in one folder, and entries without and with an append index.";
 const LITTLE: &str = "\
 A few transactions and checkpoints, for the layout of this version's log and checkpoint entries;\n\
 cleanly stopped.";
@@ -52,7 +55,12 @@ cleanly stopped.";
 pub const SCENARIOS: &[Scenario] = &[
     scenario("5.26.30/mixed", MIXED, Keep::Records, |home| mixed(V5, home, &[])),
     scenario("2026.08.1/mixed", MIXED, Keep::Records, |home| mixed(V2026, home, &[])),
-    scenario("5.26.30-upgraded-to-2026.08.1/upgrade", UPGRADED, Keep::Records, upgrade),
+    scenario("5.26.30-upgraded-to-2026.08.1/upgrade", UPGRADED, Keep::Records, |home| {
+        upgrade(V5, V2026, home)
+    }),
+    scenario("5.19.0-upgraded-to-5.26.30/upgrade", UPGRADED_HEADER, Keep::Records, |home| {
+        upgrade(&versions::find("5.19.0").context("not in the table of versions")?, V5, home)
+    }),
     scenario("5.26.30/rotated", ROTATED, Keep::Logs, |home| rotated(V5, home)),
     scenario("2026.08.1/rotated", ROTATED, Keep::Logs, |home| rotated(V2026, home)),
     scenario("5.26.30/trees", TREES, Keep::Trees, |home| mixed(V5, home, &[])),
@@ -99,9 +107,11 @@ fn little(version: &str, home: &Path) -> Result<Facts> {
     one_server(&version, home, &[], workload::little)
 }
 
-fn upgrade(home: &Path) -> Result<Facts> {
-    let older = one_server(V5, home, &[], workload::little)?;
-    let mut all = one_server(V2026, home, &[], workload::a_little_more)?;
+fn upgrade(from: &Version, to: &Version, home: &Path) -> Result<Facts> {
+    // 5.19 does not know all settings of ours yet.
+    let lenient = [("server.config.strict_validation.enabled", "false")];
+    let older = one_server(from, home, &lenient, workload::little)?;
+    let mut all = one_server(to, home, &[], workload::a_little_more)?;
     all.insert("before_upgrade".to_owned(), Json::Object(older));
     Ok(all)
 }
