@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
+use std::{error, fmt};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::admin;
 use crate::versions::Version;
@@ -13,6 +14,8 @@ use crate::versions::Version;
 const CHECK_LIMIT: Duration = Duration::from_secs(600);
 /// The heading of the last part of the check, and what that part ends with.
 const LAST_PART: (&str, &str) = ("\nConsistency check\n", "100%");
+/// How the checker exits when it has found something.
+const FOUND: i32 = 1;
 
 /// What the checker said.
 #[derive(Debug, Clone)]
@@ -37,16 +40,23 @@ impl Report {
         self.status.success() && self.inconsistencies.is_empty() && complete
     }
 
-    /// An error with all that was said, unless the database is consistent.
+    /// Whether the checker did its work and found something; else it just failed.
+    pub fn is_inconsistent(&self) -> bool {
+        self.status.code() == Some(FOUND) && !self.inconsistencies.is_empty()
+    }
+
+    /// This report as an error with all that was said, unless the database is consistent.
     pub fn into_result(self) -> Result<()> {
-        ensure!(
-            self.is_consistent(),
-            "the consistency check failed: {}\n{}\n{}",
-            self.status,
-            self.output,
-            self.inconsistencies
-        );
-        Ok(())
+        if self.is_consistent() { Ok(()) } else { Err(self.into()) }
+    }
+}
+
+impl error::Error for Report {}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, output, inconsistencies, .. } = self;
+        write!(f, "the consistency check failed: {status}\n{output}\n{inconsistencies}")
     }
 }
 

@@ -18,6 +18,7 @@ use crate::versions::Version;
 use crate::{admin, jars, process};
 
 pub use conf::Settings;
+pub use ready::DatabaseFailed;
 
 /// The password of the user `neo4j`, unless the builder says otherwise.
 pub const PASSWORD: &str = "testkit-password";
@@ -83,7 +84,8 @@ impl Builder {
         self
     }
 
-    /// Starts the server and waits until it answers queries.
+    /// Starts the server and waits until it answers queries. A database that cannot be started is
+    /// an error with a [`DatabaseFailed`] in it.
     pub fn start(self) -> Result<Server> {
         let (home, temporary) = match &self.home {
             Some(home) => (home.clone(), None),

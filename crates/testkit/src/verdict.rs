@@ -5,12 +5,12 @@
 mod checks;
 mod items;
 
-use std::fmt;
 use std::time::{Duration, Instant};
+use std::{error, fmt};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use crate::bolt::Connection;
+use crate::bolt::{Connection, Failure};
 use crate::load::Expected;
 use crate::server::Server;
 
@@ -20,8 +20,10 @@ const TOLD_MAX: usize = 20;
 /// What was found, and figures that say how much was looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Verdict {
-    /// What is wrong; empty if nothing is.
+    /// What is wrong with the data; empty if nothing is.
     pub findings: Vec<String>,
+    /// Checks that could not be carried out, which says nothing about the data.
+    pub not_completed: Vec<String>,
     /// What was seen.
     pub figures: Figures,
 }
@@ -46,20 +48,17 @@ pub struct Figures {
 }
 
 impl Verdict {
-    /// Whether nothing is wrong.
+    /// Whether all was looked at and nothing is wrong.
     pub fn is_clean(&self) -> bool {
-        self.findings.is_empty()
+        self.findings.is_empty() && self.not_completed.is_empty()
     }
 
-    /// The figures, or an error with all findings.
+    /// The figures, or this verdict as the error.
     pub fn into_result(self) -> Result<Figures> {
-        if self.is_clean() {
-            return Ok(self.figures);
-        }
-        bail!("{self}")
+        if self.is_clean() { Ok(self.figures) } else { Err(self.into()) }
     }
 
-    /// Runs a check; that it cannot be carried out is a finding too.
+    /// Runs a check; that the server refuses to carry it out is a finding too.
     fn check(
         &mut self,
         name: &str,
@@ -77,15 +76,25 @@ impl Verdict {
             self.findings.push(format!("{name}: ... and {more} more"));
         }
         if let Err(error) = result {
-            self.findings.push(format!("{name}: not completed: {error:#}"));
+            let list =
+                if is_refusal(&error) { &mut self.findings } else { &mut self.not_completed };
+            list.push(format!("{name}: not completed: {error:#}"));
         }
     }
 }
 
+/// Whether the server itself says that it cannot answer, now or later.
+fn is_refusal(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Failure>().is_some_and(|failure| !failure.is_transient())
+}
+
+impl error::Error for Verdict {}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} findings; {:?}", self.findings.len(), self.figures)?;
-        self.findings.iter().try_for_each(|finding| writeln!(f, "  {finding}"))
+        let mut all = self.findings.iter().chain(&self.not_completed);
+        all.try_for_each(|finding| writeln!(f, "  {finding}"))
     }
 }
 

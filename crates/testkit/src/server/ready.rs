@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{error, fmt};
 
 use anyhow::{Result, bail};
 
@@ -13,6 +14,18 @@ use crate::bolt::{Address, Connection, Value};
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 const TAIL_BYTES: usize = 4000;
+
+/// A server that is up says that this database could not be started.
+#[derive(Debug)]
+pub struct DatabaseFailed(String);
+
+impl error::Error for DatabaseFailed {}
+
+impl fmt::Display for DatabaseFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a database failed to start: {}", self.0)
+    }
+}
 
 /// Waits until `system`, and `database` if given, answer a query.
 ///
@@ -31,7 +44,7 @@ pub(super) fn wait(
         }
         match probe(system, database) {
             Ok(State::Ready) => return Ok(()),
-            Ok(State::Failed(why)) => bail!("a database failed to start: {why}"),
+            Ok(State::Failed(why)) => return Err(DatabaseFailed(why).into()),
             Ok(State::NotYet(why)) if Instant::now() >= deadline => {
                 bail!("not ready after {limit:?}: {why}")
             }

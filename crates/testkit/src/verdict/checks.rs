@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::bolt::{Connection, Rows};
 use crate::load::{Bounds, Expected};
@@ -24,9 +24,10 @@ pub(super) fn schema(connection: &mut Connection, found: &mut Vec<String>) -> Re
     let indexes = loop {
         let rows = connection.query(query)?;
         let waiting = rows.iter().any(|row| row[1].as_str() == Some("POPULATING"));
-        if !waiting || Instant::now() >= deadline {
+        if !waiting {
             break rows;
         }
+        ensure!(Instant::now() < deadline, "not all online after {ONLINE_LIMIT:?}: {rows:?}");
         thread::sleep(BETWEEN_LOOKS);
     };
     for row in &indexes {
@@ -188,7 +189,10 @@ pub(super) fn indexes_agree(connection: &mut Connection, found: &mut Vec<String>
         for (way, query) in *ways {
             match connection.number(query) {
                 Ok(count) => counts.push((way, count)),
-                Err(error) => found.push(format!("{what} by {way}: {error:#}")),
+                Err(error) if super::is_refusal(&error) => {
+                    found.push(format!("{what} by {way}: {error:#}"));
+                }
+                Err(error) => return Err(error),
             }
         }
         if counts.iter().any(|(_, count)| *count != counts[0].1) {
