@@ -18,7 +18,7 @@
 //!
 //! An entry is 232 bytes long, from kernel version 32 on 486. Source:
 //! `DetachedCheckpointLogEntrySerializer*`, 5.26 and 2026.08. Evidence: fixtures confirm kernel
-//! versions 16 to 22, 29, 31 and 32; 5 to 15 are inferred.
+//! versions 16 to 29, 31 and 32; 5 to 15 are inferred.
 
 use crate::codec::{Codec, Decoder, Encoder, Input};
 use crate::txlog::LogHeader;
