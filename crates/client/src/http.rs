@@ -21,6 +21,9 @@ use crate::options::{ClientOptions, TlsOptions};
 use crate::patience::Patience;
 use crate::plan::tidy;
 
+/// How often a request is sent again that never left.
+const UNSENT_TRIES: u32 = 3;
+
 /// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -167,7 +170,7 @@ impl Http {
     }
 
     async fn send_untimed(&self, request: RequestBuilder) -> Result<Response, Failure> {
-        let mut response = request.send().await.map_err(|error| self.lost(&error))?;
+        let mut response = dispatch(request).await.map_err(|error| self.lost(&error))?;
         let version = response.headers().get(API_HEADER).and_then(|value| value.to_str().ok());
         match version {
             Some(API_VERSION) => {}
@@ -261,6 +264,24 @@ impl Http {
         }
         self.broken(cause)
     }
+}
+
+/// Sends a request, again if the connection was closed before anything of it was sent: then the
+/// reason, such as an alert of TLS, is lost now and then, and is had by trying again.
+async fn dispatch(request: RequestBuilder) -> reqwest::Result<Response> {
+    for _ in 0..UNSENT_TRIES {
+        let Some(request) = request.try_clone() else { break };
+        match request.send().await {
+            Err(error) if is_unsent(&error) => tracing::debug!(%error, "closed at once"),
+            ended => return ended,
+        }
+    }
+    request.send().await
+}
+
+fn is_unsent(error: &(dyn std::error::Error + 'static)) -> bool {
+    let canceled = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
+    canceled || error.source().is_some_and(is_unsent)
 }
 
 /// rustls' errors travel inside errors of I/O, which do not show them as their source.
