@@ -262,7 +262,8 @@ impl Command {
 
 use ExitCode as E;
 
-const SERVE_CODES: [E; 4] = [E::BadConfiguration, E::CannotListen, E::SourceUnusable, E::Usage];
+const SERVE_CODES: [E; 5] =
+    [E::BadConfiguration, E::CannotListen, E::SourceUnusable, E::TargetUnusable, E::NoSpace];
 const BACKUP_CODES: [E; 17] = [
     E::BadConfiguration,
     E::CannotConnect,
@@ -282,8 +283,9 @@ const BACKUP_CODES: [E; 17] = [
     E::CorruptData,
     E::Partial,
 ];
-const INFO_CODES: [E; 3] = [E::TargetUnusable, E::NoBackup, E::CorruptData];
-const VERIFY_CODES: [E; 4] = [E::TargetUnusable, E::TargetInUse, E::NoBackup, E::CorruptData];
+const INFO_CODES: [E; 4] = [E::TargetUnusable, E::NoSpace, E::NoBackup, E::CorruptData];
+const VERIFY_CODES: [E; 5] =
+    [E::TargetUnusable, E::TargetInUse, E::NoSpace, E::NoBackup, E::CorruptData];
 const RESTORE_CODES: [E; 10] = [
     E::BadConfiguration,
     E::SourceUnusable,

@@ -72,7 +72,7 @@ exit_codes! {
          `backup`".
     ConnectionLost = 13 "connection_lost":
         "the service went away in the middle and did not come back in time";
-        "look at the service's log and run the backup again; the target is as it was".
+        "look at the service's log and run the backup again; complete backups are as they were".
     ServiceBusy = 14 "service_busy":
         "the service has reached a limit or is stopping";
         "try again later".
@@ -89,7 +89,7 @@ exit_codes! {
         "transaction logs that the copy needs were removed by the server";
         "run the backup again, and raise db.tx_log.rotation.retention_policy if it happens often".
     TargetUnusable = 30 "target_unusable":
-        "the target cannot be written, or is not a place for a backup";
+        "the target or stdout cannot be written, or the target is no place for a backup";
         "choose a blank or missing directory outside Neo4j's own, writable by this user".
     TargetExists = 31 "target_exists":
         "what would be made is there already";
@@ -98,8 +98,8 @@ exit_codes! {
         "another run is using the target";
         "wait until it has ended; a lock of a run that died frees itself".
     NoSpace = 33 "no_space":
-        "the target's file system is full";
-        "free some space or choose another target; nothing half done was kept".
+        "a file system or quota is full, or a limit of a file's size is reached";
+        "free some space or choose another target; a backup that was there is as it was".
     NoBackup = 34 "no_backup":
         "the directory holds no backup";
         "give the directory that was `-to` of a backup".
@@ -110,14 +110,14 @@ exit_codes! {
         "bytes are wrong: in the source, on the way or in the backup";
         "the message names file and offset; make a new backup, and check the disk it lay on".
     Partial = 50 "partial":
-        "several databases, of which some failed";
-        "see the error of each database; those that succeeded are complete".
+        "several databases, of which some failed, or all in different ways";
+        "see the error of each database; those without one are complete".
     Internal = 70 "internal":
         "a defect of this program";
         "please report it with the message and the command line".
     Interrupted = 130 "interrupted":
         "stopped by Ctrl-C or SIGTERM";
-        "run it again; nothing half done was kept".
+        "run it again: that also clears what this run may have left".
 }
 
 impl ExitCode {
@@ -163,7 +163,11 @@ pub fn markdown() -> String {
     text.push_str(
         "\nA run over several databases goes on after a failure. If all failed the same way, the \
          status is that\nfailure's; otherwise it is 50, and with `--json` each failed database \
-         has its own `error`.\n",
+         has its own `error`.\nOnce the service is gone, the databases that are left fail with 13 \
+         without being tried.\n\n\
+         A result that cannot be written to stdout makes a run that did its work end with 30 or \
+         33; the error\nis then on stderr only. A reader that went away (`| head`) is no failure, \
+         but for `token`: a secret\nwhose line was lost is not kept.\n",
     );
     text
 }

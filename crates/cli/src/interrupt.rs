@@ -1,11 +1,18 @@
 //! Ctrl-C and SIGTERM: the first asks the run to stop, the second ends it at once.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
 use crate::output;
+
+/// Signals so soon after the first are the same one: `timeout` and process supervisors send it to
+/// the process and to its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(300);
 
 /// The signals that stop a run.
 #[derive(Clone)]
@@ -22,7 +29,10 @@ impl Interrupt {
         tokio::spawn(async move {
             next(&mut int, &mut term).await;
             told.send_replace(true);
-            next(&mut int, &mut term).await;
+            let first = Instant::now();
+            while first.elapsed() < SAME_SIGNAL {
+                next(&mut int, &mut term).await;
+            }
             output::tell("error", "interrupted again, stopping at once");
             std::process::exit(i32::from(ExitCode::Interrupted.status()));
         });

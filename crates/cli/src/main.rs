@@ -12,7 +12,9 @@ mod output;
 mod progress;
 mod units;
 
+use std::io::Write as _;
 use std::process;
+use std::sync::Arc;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -23,6 +25,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 fn main() -> process::ExitCode {
+    outlive_limits();
     let args = argv::rewrite(std::env::args_os());
     let json = argv::wants_json(&args);
     let code = match Cli::try_parse_from(args) {
@@ -41,7 +44,14 @@ fn main() -> process::ExitCode {
             })
         }
     };
-    process::ExitCode::from(code.status())
+    process::ExitCode::from(output::end(code).status())
+}
+
+/// A file that may not become longer (`ulimit -f`) is an error of whoever writes it; the signal that
+/// comes with the error must not kill the process. Taking note of it is enough for that.
+fn outlive_limits() {
+    // Fails only for signals that cannot be caught.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
 /// Help and version are no failures; anything else that clap says is a usage error.
@@ -54,8 +64,10 @@ fn refuse(error: &clap::Error, output: Output) -> ExitCode {
         let said = said.join(" ");
         output.failure(&Failure::usage(said.strip_prefix("error: ").unwrap_or(&said)));
     } else {
-        // A reader that went away is no reason to fail.
-        let _ = error.print();
+        let printed = error.print().and_then(|()| std::io::stdout().flush());
+        if asked {
+            output::note(printed);
+        }
     }
     if asked { ExitCode::Ok } else { ExitCode::Usage }
 }

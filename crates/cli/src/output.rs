@@ -1,6 +1,8 @@
 //! The only place that prints: one JSON document or text on stdout, the rest on stderr.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Result, Write as _};
+use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
@@ -69,7 +71,8 @@ impl Output {
     pub fn failure(self, failure: &Failure) {
         if self.json {
             self.document(&ErrorDocument { error: failure.body() });
-        } else {
+        }
+        if !self.json || is_untold() {
             tell("error", &failure.message);
             if !failure.hint.is_empty() {
                 tell("hint", &failure.hint);
@@ -81,12 +84,50 @@ impl Output {
 /// How a command ended that has told its result itself.
 pub type Ended = crate::failure::Result<ExitCode>;
 
-/// A line on stdout, at once. A reader that went away is no reason to fail.
+/// What could not be printed first.
+static UNTOLD: OnceLock<Failure> = OnceLock::new();
+
+/// A line on stdout, at once. The work goes on if that fails; [`end`] tells.
 pub fn print(text: &str) {
+    note(write(text));
+}
+
+/// A line on stdout, at once.
+pub fn write(text: &str) -> Result<()> {
     progress::suspend(|| {
         let mut stdout = std::io::stdout().lock();
-        let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
-    });
+        writeln!(stdout, "{text}").and_then(|()| stdout.flush())
+    })
+}
+
+/// Notes how printing went. A reader that went away is no reason to fail.
+pub fn note(printed: Result<()>) {
+    if let Err(error) = printed
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let _ = UNTOLD.set(unwritten(error).hint("what the run did is done; only this is missing"));
+    }
+}
+
+/// Stdout cannot be written.
+pub fn unwritten(error: std::io::Error) -> Failure {
+    fs::Error::io("write to", Path::new("stdout"))(error).into()
+}
+
+/// Whether something could not be printed.
+pub fn is_untold() -> bool {
+    UNTOLD.get().is_some()
+}
+
+/// How the run ends: a result that nobody got is a failure, told where that is still possible.
+pub fn end(code: ExitCode) -> ExitCode {
+    let Some(failure) = UNTOLD.get() else { return code };
+    tell("error", &failure.message);
+    if code != ExitCode::Ok {
+        return code;
+    }
+    tell("hint", &failure.hint);
+    failure.code
 }
 
 /// A line on stderr.

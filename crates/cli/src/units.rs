@@ -16,6 +16,8 @@ const UNITS: [(&str, f64); 8] = [
 
 /// Slower streams look dead to the service.
 const MIN_RATE: f64 = 65_536.0;
+/// More than any network or disk has.
+const MAX_RATE: f64 = 1e15;
 
 /// Parses `50MiB`, `1.5GB` or `800 KiB/s` into bytes.
 pub fn parse_rate(text: &str) -> Result<u64, String> {
@@ -29,8 +31,8 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
     };
     let number: f64 = number.parse().map_err(|_| "expected a number such as 50MiB".to_owned())?;
     let bytes = number * factor;
-    if !(MIN_RATE..=1e15).contains(&bytes) {
-        return Err("expected at least 64KiB per second".to_owned());
+    if !(MIN_RATE..=MAX_RATE).contains(&bytes) {
+        return Err("expected 64KiB to 1000000GB per second".to_owned());
     }
     Ok(bytes as u64)
 }
@@ -98,6 +100,7 @@ mod tests {
         check("800KB", 800_000);
         check("2GB", 2_000_000_000);
         check("65536", 65_536);
+        check("1000000GB", 1_000_000_000_000_000);
         for text in
             ["", "MiB", "50M", "50MiB/min", "-1MiB", "0", "63KiB", "1e9", "nan", "99999999GiB"]
         {

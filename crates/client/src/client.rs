@@ -22,6 +22,7 @@ const MAX_DATABASES: usize = 10_000;
 #[derive(Clone, Debug)]
 pub struct Client {
     options: ClientOptions,
+    http: Arc<Http>,
 }
 
 impl Client {
@@ -37,18 +38,19 @@ impl Client {
         if options.limit_rate_bytes_per_s.is_some_and(|rate| rate < MIN_BYTES_PER_S) {
             return Err(Error::Options("the rate limit must be at least 64 KiB/s".to_owned()));
         }
-        Http::new(&options)?;
-        Ok(Self { options })
+        let http = Arc::new(Http::new(&options)?);
+        Ok(Self { options, http })
     }
 
-    /// The databases that the service shows.
+    /// The databases that the service shows. Asked once: it is soon known whether there is a
+    /// service at all.
     ///
     /// # Errors
     /// When the service cannot be reached or does not answer properly.
     pub async fn databases(&self) -> Result<DatabaseList> {
-        let http = Http::new(&self.options)?;
-        let request = http.request(Method::GET, "/v1/databases");
-        let answer = http.json(request, self.options.answer_timeout).await;
+        let request = self.http.request(Method::GET, "/v1/databases");
+        let (begin, whole) = (self.options.contact_timeout, self.options.answer_timeout);
+        let answer = self.http.json(request, begin, whole).await;
         let mut list: DatabaseList = answer.map_err(first_contact)?;
         if list.databases.len() > MAX_DATABASES {
             return Err(Error::Protocol(format!("more than {MAX_DATABASES} databases")));
@@ -69,25 +71,29 @@ impl Client {
 
     /// Opens a session: from now on the service holds what the copy needs.
     ///
+    /// If the connection to a service that has answered this client before breaks meanwhile, it is
+    /// asked again. A session whose answer got lost is then left to its lease.
+    ///
     /// # Errors
     /// When the service cannot be reached or when it does not copy that database.
     pub async fn open(&self, database: &str) -> Result<Copy> {
         wire::names::check_database(database).map_err(|e| Error::Options(e.to_string()))?;
-        let http = Http::new(&self.options)?;
         let body = OpenSession { database: database.to_owned() };
-        let request = http.request(Method::POST, "/v1/sessions").json(&body);
-        let answer = http.json(request, self.options.answer_timeout).await;
+        let request = || self.http.request(Method::POST, "/v1/sessions").json(&body);
+        let (timeout, retry_for) = (self.options.begin_timeout, self.options.retry_for);
+        let answer = self.http.ask(request, timeout, retry_for).await;
         let mut session: Session = answer.map_err(first_contact)?;
         let mut seen = Seen::default();
         seen.session(&mut session, database)?;
         let rate = self.options.limit_rate_bytes_per_s;
         let conversation = Conversation {
-            http,
+            http: Arc::clone(&self.http),
             session_id: session.session_id.clone(),
             block_bytes: session.block_bytes,
             rate: rate.map(Rate::new),
             retry_for: self.options.retry_for,
             answer_timeout: self.options.answer_timeout,
+            finish_timeout: self.options.finish_timeout,
         };
         // Each stream must get on, else the service takes it for dead.
         let streams = rate.map_or(MAX_PARALLEL as u64, |rate| rate / MIN_BYTES_PER_S).max(1);
@@ -109,10 +115,9 @@ impl Client {
     }
 }
 
-/// At first contact a connection that breaks means that something else answers, or nothing.
+/// An error whose code nobody knows is no answer of ours.
 fn first_contact(failure: Failure) -> Error {
     match Error::from(failure) {
-        Error::ConnectionLost { address, cause } => Error::NotOurService { address, what: cause },
         Error::Remote(ErrorDetail { code: ErrorCode::Unknown, message, .. }) => {
             Error::Protocol(message)
         }

@@ -123,7 +123,7 @@ async fn keep(conversation: Arc<Conversation>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         let request = conversation.request(Method::GET, "");
-        let status = conversation.http.json::<SessionStatus>(request, every).await;
+        let status = conversation.http.json::<SessionStatus>(request, every, every).await;
         if let Err(failure) = status {
             tracing::debug!(?failure, "renew the lease");
         }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 use wire::api::{ErrorCode, ErrorDetail, FileInfo};
 
 use crate::error::{Error, Result};
 use crate::http::{Failure, Http};
+use crate::patience::Patience;
 use crate::plan::tidy;
 use crate::rate::Rate;
 use crate::receive::{End, Fault, Received, Receiver, Tally};
@@ -19,49 +19,16 @@ use crate::sink::Sink;
 
 /// How often a damaged block is fetched.
 const CORRUPT_TRIES: u32 = 3;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What a session's requests share.
 pub(crate) struct Conversation {
-    pub(crate) http: Http,
+    pub(crate) http: Arc<Http>,
     pub(crate) session_id: String,
     pub(crate) block_bytes: u64,
     pub(crate) rate: Option<Rate>,
     pub(crate) retry_for: Duration,
     pub(crate) answer_timeout: Duration,
-}
-
-/// Tries again for a while, more and more slowly.
-struct Patience {
-    for_at_most: Duration,
-    until: Option<Instant>,
-    pause: Duration,
-}
-
-impl Patience {
-    fn new(for_at_most: Duration) -> Self {
-        Self { for_at_most, until: None, pause: FIRST_PAUSE }
-    }
-
-    /// Something worked: the time begins anew with the next failure.
-    fn reset(&mut self) {
-        self.until = None;
-        self.pause = FIRST_PAUSE;
-    }
-
-    /// Pauses, unless the time is over: then the error is final.
-    async fn pause(&mut self, error: Error) -> Result<()> {
-        let now = Instant::now();
-        let until = *self.until.get_or_insert(now + self.for_at_most);
-        if now + self.pause > until {
-            return Err(error);
-        }
-        tracing::warn!(%error, "trying again");
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(())
-    }
+    pub(crate) finish_timeout: Duration,
 }
 
 impl Conversation {
@@ -70,16 +37,14 @@ impl Conversation {
     }
 
     /// Asks something that may be asked again, until there is an answer.
-    pub(crate) async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T> {
-        let mut patience = Patience::new(self.retry_for);
-        loop {
-            let request = self.request(method.clone(), path);
-            match self.http.json(request, self.answer_timeout).await {
-                Ok(answer) => return Ok(answer),
-                Err(Failure::Lasting(error)) => return Err(lasting(error)),
-                Err(Failure::Passing(error)) => patience.pause(error).await?,
-            }
-        }
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<T> {
+        let request = || self.request(method.clone(), path);
+        self.http.ask(request, timeout, self.retry_for).await.map_err(|f| lasting(f.into()))
     }
 
     /// Fetches a range, which begins at a block.
@@ -181,7 +146,7 @@ fn judge(fault: Fault, failure: Option<Failure>) -> Verdict {
                 _ => Verdict::Final(lasting(Error::Remote(detail))),
             }
         }
-        (_, Some(Failure::Passing(error))) => Verdict::Passing(error),
+        (_, Some(Failure::Lost(error) | Failure::Busy(error))) => Verdict::Passing(error),
         (_, Some(Failure::Lasting(error))) => Verdict::Final(lasting(error)),
         (Fault::Incomplete(error), None) => Verdict::Passing(Error::Protocol(error.to_string())),
         (Fault::Protocol(what), None) => Verdict::Final(Error::Protocol(what)),

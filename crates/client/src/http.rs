@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,19 +11,26 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use wire::api::{
     API_HEADER, API_VERSION, ErrorBody, ErrorCode, FRAMES_MEDIA_TYPE, MAX_ANSWER_BYTES,
 };
 
 use crate::error::{Error, Result};
 use crate::options::{ClientOptions, TlsOptions};
+use crate::patience::Patience;
 use crate::plan::tidy;
+
+/// How often a request is sent again that never left.
+const UNSENT_TRIES: u32 = 3;
 
 /// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The connection broke, or the service is busy: the same request may do later.
-    Passing(Error),
+    /// A service that has answered before cannot be reached, broke off or is silent.
+    Lost(Error),
+    /// The service has no room for it now.
+    Busy(Error),
     /// It will not do later either.
     Lasting(Error),
 }
@@ -30,18 +38,21 @@ pub(crate) enum Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Passing(error) | Failure::Lasting(error) => error,
+            Failure::Lost(error) | Failure::Busy(error) | Failure::Lasting(error) => error,
         }
     }
 }
 
 /// Speaks HTTP to one service.
+#[derive(Debug)]
 pub(crate) struct Http {
     client: reqwest::Client,
     base: String,
     address: String,
     token: Option<String>,
     idle_timeout: Duration,
+    /// A service of ours has answered there: if it is not reached later, it went away.
+    answered: AtomicBool,
 }
 
 impl Http {
@@ -68,8 +79,8 @@ impl Http {
         if url.path() != "/" || !url.username().is_empty() || url.query().is_some() {
             return Err(Error::Options(format!("host {:?} is not a host's name", options.host)));
         }
-        let idle_timeout = options.idle_timeout;
-        Ok(Self { client, base, address, token: options.token.clone(), idle_timeout })
+        let (token, idle_timeout) = (options.token.clone(), options.idle_timeout);
+        Ok(Self { client, base, address, token, idle_timeout, answered: AtomicBool::new(false) })
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -80,17 +91,47 @@ impl Http {
         }
     }
 
-    /// Sends a request and reads the JSON that answers it.
+    /// Asks again while the service cannot be reached, for at most `timeout` and `retry_for`.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+        timeout: Duration,
+        retry_for: Duration,
+    ) -> Result<T, Failure> {
+        let end = Instant::now() + timeout + retry_for;
+        let mut patience = Patience::new(retry_for);
+        loop {
+            let left = end.saturating_duration_since(Instant::now()).min(timeout);
+            match self.json(request(), left, left).await {
+                Err(Failure::Lost(error)) => {
+                    patience.pause(error).await.map_err(Failure::Lasting)?;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Sends a request and reads the JSON that answers it. The answer must have begun after
+    /// `head_timeout`, and be there as a whole after `timeout`.
     pub(crate) async fn json<T: DeserializeOwned>(
         &self,
         request: RequestBuilder,
+        head_timeout: Duration,
         timeout: Duration,
     ) -> Result<T, Failure> {
-        let mut response = self.send(request, timeout).await?;
-        let body = self.body(&mut response, MAX_ANSWER_BYTES).await?;
-        serde_json::from_slice(&body).map_err(|e| {
+        let whole = async {
+            let mut response = self.send(request, head_timeout).await?;
+            self.body(&mut response, MAX_ANSWER_BYTES).await
+        };
+        let body = match tokio::time::timeout(timeout, whole).await {
+            Ok(body) => body?,
+            Err(_) => return Err(self.late(timeout)),
+        };
+        let answer = serde_json::from_slice(&body).map_err(|e| {
             Failure::Lasting(Error::Protocol(format!("an answer cannot be understood: {e}")))
-        })
+        })?;
+        self.answered.store(true, Ordering::Release);
+        Ok(answer)
     }
 
     /// Sends a request that is answered by frames.
@@ -109,21 +150,27 @@ impl Http {
         match tokio::time::timeout(self.idle_timeout, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(error)) => Err(self.lost(&error)),
-            Err(_) => Err(self.silent(self.idle_timeout)),
+            Err(_) => {
+                let cause = format!("no byte came for {} s", self.idle_timeout.as_secs_f32());
+                Err(self.broken(cause))
+            }
         }
     }
 
-    /// Sends a request; the answer is a success.
+    /// Sends a request; the answer is a success. A refusal must be there as a whole in time.
     pub(crate) async fn send(
         &self,
         request: RequestBuilder,
         timeout: Duration,
     ) -> Result<Response, Failure> {
-        let mut response = match tokio::time::timeout(timeout, request.send()).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(self.lost(&error)),
-            Err(_) => return Err(self.silent(timeout)),
-        };
+        match tokio::time::timeout(timeout, self.send_untimed(request)).await {
+            Ok(sent) => sent,
+            Err(_) => Err(self.late(timeout)),
+        }
+    }
+
+    async fn send_untimed(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let mut response = dispatch(request).await.map_err(|error| self.lost(&error))?;
         let version = response.headers().get(API_HEADER).and_then(|value| value.to_str().ok());
         match version {
             Some(API_VERSION) => {}
@@ -160,7 +207,7 @@ impl Http {
             return Ok(Failure::Lasting(Error::Unauthorized { address, detail }));
         }
         if detail.code == ErrorCode::Busy && retry {
-            return Ok(Failure::Passing(Error::Remote(detail)));
+            return Ok(Failure::Busy(Error::Remote(detail)));
         }
         Ok(Failure::Lasting(Error::Remote(detail)))
     }
@@ -177,9 +224,17 @@ impl Http {
         Ok(body)
     }
 
-    fn silent(&self, timeout: Duration) -> Failure {
-        let cause = format!("no byte came for {} s", timeout.as_secs_f32());
-        Failure::Passing(Error::ConnectionLost { address: self.address.clone(), cause })
+    fn late(&self, timeout: Duration) -> Failure {
+        self.broken(format!("no whole answer within {} s", timeout.as_secs_f32()))
+    }
+
+    /// A connection that broke or stays silent. As long as the service has never answered, it is
+    /// not known whether there is one.
+    fn broken(&self, cause: String) -> Failure {
+        if !self.answered.load(Ordering::Acquire) {
+            return self.not_ours(cause);
+        }
+        Failure::Lost(Error::ConnectionLost { address: self.address.clone(), cause })
     }
 
     fn not_ours(&self, what: String) -> Failure {
@@ -187,11 +242,12 @@ impl Http {
     }
 
     fn lost(&self, error: &reqwest::Error) -> Failure {
+        let answered = self.answered.load(Ordering::Acquire);
         let address = self.address.clone();
         let cause = innermost(error);
         let mut layer: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(current) = layer {
-            if is_tls(current) {
+            if is_tls(current) && !answered {
                 return Failure::Lasting(Error::Tls { address, cause });
             }
             let parse = current.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
@@ -203,11 +259,29 @@ impl Http {
         if error.is_builder() {
             return Failure::Lasting(Error::Options(cause));
         }
-        if error.is_connect() {
-            return Failure::Passing(Error::Connect { address, cause });
+        if error.is_connect() && !answered {
+            return Failure::Lasting(Error::Connect { address, cause });
         }
-        Failure::Passing(Error::ConnectionLost { address, cause })
+        self.broken(cause)
     }
+}
+
+/// Sends a request, again if the connection was closed before anything of it was sent: then the
+/// reason, such as an alert of TLS, is lost now and then, and is had by trying again.
+async fn dispatch(request: RequestBuilder) -> reqwest::Result<Response> {
+    for _ in 0..UNSENT_TRIES {
+        let Some(request) = request.try_clone() else { break };
+        match request.send().await {
+            Err(error) if is_unsent(&error) => tracing::debug!(%error, "closed at once"),
+            ended => return ended,
+        }
+    }
+    request.send().await
+}
+
+fn is_unsent(error: &(dyn std::error::Error + 'static)) -> bool {
+    let canceled = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
+    canceled || error.source().is_some_and(is_unsent)
 }
 
 /// rustls' errors travel inside errors of I/O, which do not show them as their source.

@@ -18,6 +18,7 @@ mod error;
 mod fetch;
 mod http;
 mod options;
+mod patience;
 mod plan;
 mod progress;
 mod rate;

@@ -21,8 +21,14 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// How long the service may send nothing.
     pub idle_timeout: Duration,
-    /// How long the service may take to begin or to finish a copy.
+    /// How long the first answer may take to begin: until then anything may be at the port.
+    pub contact_timeout: Duration,
+    /// How long a whole answer may take, but for the two that follow. Streams have no such limit.
     pub answer_timeout: Duration,
+    /// How long the service may take to begin a copy, answer included.
+    pub begin_timeout: Duration,
+    /// How long the service may take to finish a copy, answer included. It reads logs then.
+    pub finish_timeout: Duration,
     /// How long to try again when the connection breaks and no block arrives.
     pub retry_for: Duration,
     /// Streams at once, 1 to [`MAX_PARALLEL`].
@@ -51,7 +57,10 @@ impl ClientOptions {
             token: None,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
-            answer_timeout: Duration::from_secs(1800),
+            contact_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(30),
+            begin_timeout: Duration::from_secs(120),
+            finish_timeout: Duration::from_secs(1800),
             retry_for: Duration::from_secs(30),
             parallel: 4,
             limit_rate_bytes_per_s: None,

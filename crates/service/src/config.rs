@@ -53,9 +53,10 @@ pub struct Limits {
     pub max_sessions: usize,
     /// Streams of file bytes at once. Up to 32 share 32 MiB; each further one needs 256 KiB more.
     pub max_streams: usize,
-    /// For a TLS handshake, for a request's header and for its body.
-    pub header_timeout: Duration,
-    /// A connection with no request and no bytes for this long is closed.
+    /// For a TLS handshake, and for a request's body.
+    pub arrival_timeout: Duration,
+    /// A connection that asks nothing for this long is closed. A request's header must be there as
+    /// a whole by then.
     pub idle_timeout: Duration,
     /// A peer that takes no byte of an answer for this long is dropped.
     pub stall_timeout: Duration,
@@ -69,7 +70,7 @@ impl Default for Limits {
             max_connections: 128,
             max_sessions: 8,
             max_streams: 16,
-            header_timeout: Duration::from_secs(10),
+            arrival_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             stall_timeout: Duration::from_secs(30),
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use source::{Error, Installation, State};
 use wire::api::{
     Checked, CheckpointInfo, Database, DatabaseState, ErrorCode, ErrorDetail, FileInfo, FileKind,
@@ -119,6 +120,19 @@ fn file(file: source::CopyFile) -> FileInfo {
     FileInfo { id: file.id, kind, path: file.path, size_bytes: file.size_bytes }
 }
 
+/// A file could not be opened or read: that may have nothing to do with the file.
+fn hint_of_system(error: &std::io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE) => {
+            "raise the limit of open files for the service (ulimit -n), or that of its host"
+        }
+        Some(Errno::ACCESS | Errno::PERM) => {
+            "the service must run as a user who may read the files"
+        }
+        _ => "look at the system's log on the service's host",
+    }
+}
+
 /// A source's error as the API gives it.
 fn refuse(error: &Error) -> ErrorDetail {
     let (code, hint) = match error {
@@ -136,9 +150,7 @@ fn refuse(error: &Error) -> ErrorDetail {
         Error::Unsupported { .. } => {
             (ErrorCode::SourceUnusable, "only the record formats standard and aligned are copied")
         }
-        Error::Io { .. } => {
-            (ErrorCode::SourceUnreadable, "the service must run as a user who may read the files")
-        }
+        Error::Io { source, .. } => (ErrorCode::SourceUnreadable, hint_of_system(source)),
         Error::Format { source, .. } if source.is_unsupported() => (
             ErrorCode::SourceUnusable,
             "the server is of a version that this one does not know: look for a newer neo4j-backup",
@@ -151,7 +163,10 @@ fn refuse(error: &Error) -> ErrorDetail {
             ErrorCode::LogsPruned,
             "try again; keep more logs with db.tx_log.rotation.retention_policy",
         ),
-        Error::Changed { .. } => (ErrorCode::SourceUnusable, "try again"),
+        Error::Changed { .. } => (
+            ErrorCode::SourceUnusable,
+            "try again; if it stays, what the message names is not as a server leaves it",
+        ),
         Error::State(_) => (ErrorCode::Conflict, "open a new session"),
         _ => (ErrorCode::Internal, "see the service's log"),
     };
@@ -167,4 +182,25 @@ fn refuse(error: &Error) -> ErrorDetail {
     // The operator's log has it too: the client may be far away.
     tracing::warn!(?code, "{message}");
     detail(code, message, Some(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hint is for what the system said, not for what it says most often.
+    #[test]
+    fn hints_fit_the_system_error() {
+        for (errno, hint) in [
+            (Errno::MFILE, "limit of open files"),
+            (Errno::NFILE, "limit of open files"),
+            (Errno::ACCESS, "run as a user"),
+            (Errno::IO, "system's log"),
+        ] {
+            let source = std::io::Error::from(errno);
+            let detail = refuse(&Error::Io { doing: "open", path: "neostore".into(), source });
+            assert_eq!(detail.code, ErrorCode::SourceUnreadable, "{detail:?}");
+            assert!(detail.hint.as_ref().is_some_and(|text| text.contains(hint)), "{detail:?}");
+        }
+    }
 }

@@ -103,10 +103,9 @@ impl Acceptor {
     fn new(shared: Arc<Shared>, tls: Option<TlsAcceptor>) -> Arc<Self> {
         let limits = &shared.config.limits;
         let mut http = Builder::new(TokioExecutor::new());
-        http.http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
-            .max_buf_size(HTTP_BUFFER_BYTES);
+        // `Watched` limits how long a header may take. hyper would count the time between two
+        // requests as well.
+        http.http1().header_read_timeout(None).max_buf_size(HTTP_BUFFER_BYTES);
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(HTTP2_STREAMS)
@@ -136,7 +135,7 @@ impl Acceptor {
         let _gauge = self.shared.metrics.connection();
         let limits = &self.shared.config.limits;
         let _ = stream.set_nodelay(true);
-        let in_flight = InFlight::default();
+        let in_flight = InFlight::new();
         let Some(tls) = &self.tls else {
             let stream =
                 Watched::new(stream, in_flight.clone(), limits.idle_timeout, limits.stall_timeout);
@@ -151,7 +150,7 @@ impl Acceptor {
                 Watched::new(stream, in_flight.clone(), limits.idle_timeout, limits.stall_timeout);
             tls.accept(stream).await.map(Some)
         };
-        match tokio::time::timeout(limits.header_timeout, handshake).await {
+        match tokio::time::timeout(limits.arrival_timeout, handshake).await {
             Ok(Ok(Some(stream))) => {
                 let chain = stream.get_ref().1.peer_certificates();
                 let certificate = chain

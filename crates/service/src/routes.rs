@@ -102,7 +102,9 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
 async fn count(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let in_flight = request.extensions().get::<InFlight>().map(InFlight::begin);
     let mut response = next.run(request).await;
-    drop(in_flight);
+    if let Some(in_flight) = in_flight {
+        response = response.map(|body| in_flight.answer(body));
+    }
     let name = HeaderName::from_static(API_HEADER);
     response.headers_mut().insert(name, HeaderValue::from_static(API_VERSION));
     shared.metrics.answered(response.status().as_u16());

@@ -21,7 +21,6 @@ use crate::answer::detail;
 use crate::metrics::Metrics;
 use crate::pool::{Buffer, Pool};
 use crate::session::{File, InUse};
-use crate::watched::Request;
 
 /// How many bytes of a file a frame carries at most. Divides every block. Few large frames cost the
 /// processors less than many small ones.
@@ -41,8 +40,6 @@ const CHANNEL_DEPTH: usize = 1;
 /// What a stream needs.
 pub(crate) struct Job {
     pub(crate) session: InUse,
-    /// Keeps the connection from looking idle.
-    pub(crate) _request: Request,
     pub(crate) permit: OwnedSemaphorePermit,
     pub(crate) id: u32,
     pub(crate) file: File,

@@ -1,45 +1,115 @@
-//! A connection that is given up when its peer does nothing.
+//! A connection that is given up when its peer asks nothing or takes nothing.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes, HttpBody};
+use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How many requests of a connection are being answered.
-#[derive(Clone, Default)]
-pub(crate) struct InFlight(Arc<AtomicUsize>);
+/// So much of an answer hyper is given at once: an answer counts as taken when hyper has its end.
+const PIECE_BYTES: usize = 2 << 20;
 
-/// One request that is being answered, until the last byte of the answer has been taken.
-pub(crate) struct Request(Arc<AtomicUsize>);
+/// The requests of a connection that are being answered.
+#[derive(Clone)]
+pub(crate) struct InFlight(Arc<Mutex<Requests>>);
+
+struct Requests {
+    count: usize,
+    /// When the last one ended, or the connection began.
+    idle_since: Instant,
+}
+
+/// One request that is being answered.
+pub(crate) struct Request(InFlight);
 
 impl InFlight {
-    pub(crate) fn begin(&self) -> Request {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Request(Arc::clone(&self.0))
+    /// Those of a connection that begins now.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Requests { count: 0, idle_since: Instant::now() })))
     }
 
-    fn is_idle(&self) -> bool {
-        self.0.load(Ordering::Acquire) == 0
+    pub(crate) fn begin(&self) -> Request {
+        self.requests().count += 1;
+        Request(self.clone())
+    }
+
+    /// Since when no request is being answered.
+    fn idle_since(&self) -> Option<Instant> {
+        let requests = self.requests();
+        (requests.count == 0).then_some(requests.idle_since)
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Request {
+    /// The answer: the request ends once hyper has taken the last byte of it.
+    pub(crate) fn answer(self, body: Body) -> Body {
+        Body::new(Answer { body, rest: Bytes::new(), _request: self })
     }
 }
 
 impl Drop for Request {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        let mut requests = self.0.requests();
+        requests.count = requests.count.saturating_sub(1);
+        requests.idle_since = Instant::now();
     }
 }
 
-/// Fails when a write finds no room for `stall`, or when no request is being answered and no byte
-/// arrives for `idle`.
+struct Answer {
+    body: Body,
+    /// What is left of the last piece of the body.
+    rest: Bytes,
+    _request: Request,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => self.rest = bytes,
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let length = self.rest.len().min(PIECE_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    /// Known before the first piece: that is when hyper asks for it.
+    fn size_hint(&self) -> SizeHint {
+        if self.rest.is_empty() { self.body.size_hint() } else { SizeHint::default() }
+    }
+}
+
+/// Fails when a write finds no room for `stall`, or when no request has been answered for `idle`.
+/// Bytes alone are no sign of life: HTTP/2 has answers to pings that need no request.
 pub(crate) struct Watched<S> {
     stream: S,
     in_flight: InFlight,
-    idle: Alarm,
+    idle: Duration,
+    look: Pin<Box<Sleep>>,
     stall: Alarm,
 }
 
@@ -68,11 +138,24 @@ impl Alarm {
     }
 }
 
-use std::future::Future;
-
 impl<S> Watched<S> {
     pub(crate) fn new(stream: S, in_flight: InFlight, idle: Duration, stall: Duration) -> Self {
-        Self { stream, in_flight, idle: Alarm::new(idle), stall: Alarm::new(stall) }
+        let look = Box::pin(tokio::time::sleep(idle));
+        Self { stream, in_flight, idle, look, stall: Alarm::new(stall) }
+    }
+
+    /// Ready once the connection has been idle for too long. The next look is never later than
+    /// that can be.
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.look.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            let end = self.in_flight.idle_since().unwrap_or(now) + self.idle;
+            if end <= now {
+                return Poll::Ready(());
+            }
+            self.look.as_mut().reset(end);
+        }
+        Poll::Pending
     }
 
     fn written<T>(
@@ -82,7 +165,6 @@ impl<S> Watched<S> {
     ) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.stall.disarm();
-            self.idle.disarm();
             return result;
         }
         ready!(self.stall.poll(context));
@@ -96,19 +178,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_read(context, buf);
-        if result.is_ready() {
-            self.idle.disarm();
-            return result;
-        }
-        ready!(self.idle.poll(context));
-        if self.in_flight.is_idle() {
+        if self.poll_idle(context).is_ready() {
             let error = io::Error::new(io::ErrorKind::TimedOut, "the connection is idle");
             return Poll::Ready(Err(error));
         }
-        self.idle.disarm();
-        let _ = self.idle.poll(context);
-        Poll::Pending
+        Pin::new(&mut self.stream).poll_read(context, buf)
     }
 }
 

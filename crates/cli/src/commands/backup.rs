@@ -43,14 +43,24 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
         tell::skipped(&results, output);
         if !chosen.is_empty() {
             let mirror = open_target(&args).await?;
+            let (mut lost, mut gone) = (false, None);
             for name in chosen {
                 if interrupt.has_come() {
                     results.failed.push((name, Failure::interrupted()));
                     break;
                 }
+                if lost && gone.is_none() {
+                    gone = is_gone(&client, &interrupt).await;
+                }
+                if let Some(failure) = &gone {
+                    results.failed.push((name, Failure::clone(failure)));
+                    continue;
+                }
                 let run = copy::Run { client: &client, mirror: &mirror, interrupt: &interrupt };
                 let full = args.full;
-                match run.database(&name, full, output).await {
+                let ended = run.database(&name, full, output).await;
+                lost = matches!(&ended, Err(failure) if failure.code == ExitCode::ConnectionLost);
+                match ended {
                     Ok(entry) => {
                         tell::done(&entry, output);
                         results.done.push(entry);
@@ -61,6 +71,16 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
         }
         tell::end(&results, output)
     })
+}
+
+/// After a lost connection: the failure of all other databases, if the service is away altogether.
+/// Else it may only have been restarted.
+async fn is_gone(client: &Client, interrupt: &Interrupt) -> Option<Failure> {
+    let failure = tokio::select! {
+        list = client.databases() => Failure::from(list.err()?),
+        () = interrupt.wait() => return None,
+    };
+    (failure.code == ExitCode::ConnectionLost).then_some(failure)
 }
 
 /// Only now, when there is something to copy: a run that cannot begin leaves no trace.

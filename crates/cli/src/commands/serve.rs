@@ -29,6 +29,9 @@ pub fn run(args: &ServeArgs) -> Ended {
     runtime::block_on(BLOCKING_THREADS, async {
         let interrupt = Interrupt::listen()?;
         let shutdown = async {
+            if output::is_untold() {
+                return;
+            }
             interrupt.wait().await;
             tracing::info!("told to stop; a second signal stops at once");
         };

@@ -26,11 +26,11 @@ pub fn run(args: &TokenArgs) -> Ended {
     };
     let disk = fs::RealDisk::new();
     write_new(&*disk, &args.client_file, &format!("{}\n", token.secret()))?;
-    let Some(path) = &args.token_file else {
-        output::print(&line);
-        return Ok(ExitCode::Ok);
+    let told = match &args.token_file {
+        Some(path) => append(&*disk, path, &old, &line),
+        None => output::write(&line).map_err(output::unwritten),
     };
-    if let Err(failure) = append(&*disk, path, &old, &line) {
+    if let Err(failure) = told {
         // The secret is of no use without its line.
         let _ = disk.remove_file(&args.client_file);
         return Err(failure);
@@ -61,12 +61,21 @@ fn append(disk: &dyn Disk, path: &Path, old: &str, line: &str) -> Result<()> {
     }
     let separator = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
     let file = disk.open_write(path)?;
-    file.write_at(old.len() as u64, format!("{separator}{line}\n").as_bytes())?;
-    Ok(file.sync()?)
+    let end = old.len() as u64;
+    let written = file.write_at(end, format!("{separator}{line}\n").as_bytes());
+    if let Err(error) = written.and_then(|()| file.sync()) {
+        // Half a line would keep the service from starting.
+        let _ = file.set_len(end);
+        return Err(error.into());
+    }
+    Ok(())
 }
 
 fn write_new(disk: &dyn Disk, path: &Path, text: &str) -> Result<()> {
     let file = disk.create_file(path, 0o600)?;
-    file.write_at(0, text.as_bytes())?;
-    Ok(file.sync()?)
+    if let Err(error) = file.write_at(0, text.as_bytes()).and_then(|()| file.sync()) {
+        let _ = disk.remove_file(path);
+        return Err(error.into());
+    }
+    Ok(())
 }

@@ -7,13 +7,17 @@ use crate::exit_code::ExitCode;
 
 impl From<fs::Error> for Failure {
     fn from(error: fs::Error) -> Self {
-        Self::of(code_of_disk(&error), &error).hint(error.hint())
+        Self::of(code_of_disk(&error), &error).hint(hint_of_disk(&error))
     }
 }
 
 impl From<mirror::Error> for Failure {
     fn from(error: mirror::Error) -> Self {
-        Self::of(code_of_mirror(&error), &error).hint(error.hint())
+        let hint = match &error {
+            mirror::Error::Disk(error) => hint_of_disk(error),
+            error => error.hint(),
+        };
+        Self::of(code_of_mirror(&error), &error).hint(hint)
     }
 }
 
@@ -118,6 +122,15 @@ fn code_of_disk(error: &fs::Error) -> ExitCode {
         fs::Kind::InUse(_) => ExitCode::TargetInUse,
         fs::Kind::Exists => ExitCode::TargetExists,
         _ => ExitCode::TargetUnusable,
+    }
+}
+
+fn hint_of_disk(error: &fs::Error) -> &'static str {
+    match error.source.kind() {
+        std::io::ErrorKind::FileTooLarge => {
+            "raise the limit of a file's size (ulimit -f), or choose another file system"
+        }
+        _ => error.hint(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::run::run;
 
@@ -73,6 +73,19 @@ fn a_liar() {
     ] {
         check(&answering(bytes).to_string(), 11, "wrong_service");
     }
+}
+
+/// A peer that takes the connection and says nothing does not hold the run for long.
+#[test]
+fn a_silent_peer() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("backup");
+    let begun = Instant::now();
+    let ran = run(["-host", &address, "-to", to.to_str().unwrap(), "--json"]);
+    assert_eq!((ran.status, ran.code().as_str()), (11, "wrong_service"), "{ran:?}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 /// A database name that would leave the target is refused before anything is made.

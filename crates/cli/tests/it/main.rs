@@ -3,9 +3,11 @@
 mod backup;
 mod codes;
 mod connect;
+mod limits;
 mod restore;
 mod run;
 mod serve;
+mod stop;
 mod tls;
 mod token;
 mod usage;

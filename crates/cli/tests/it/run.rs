@@ -116,6 +116,16 @@ impl Service {
         Self { child: Some(child), address }
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, sent: Signal) {
+        signal(self.child.as_ref().unwrap(), sent);
+    }
+
+    /// Whether it has not ended yet.
+    pub fn runs(&mut self) -> bool {
+        self.child.as_mut().unwrap().try_wait().unwrap().is_none()
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn stop(mut self) -> Ran {
         let child = self.child.take().unwrap();

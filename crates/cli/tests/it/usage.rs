@@ -15,6 +15,7 @@ fn nonsense_is_a_usage_error() {
         "-host h -to /nowhere/x --parallel 0",
         "-host h -to /nowhere/x --parallel 17",
         "-host h -to /nowhere/x --limit-rate 50M",
+        "-host h -to /nowhere/x --limit-rate 9999999GiB",
         "-host h:1 -port 2 -to /nowhere/x",
         "-host http://h -to /nowhere/x",
         "-host h -port 65536 -to /nowhere/x",
@@ -33,6 +34,16 @@ fn nonsense_is_a_usage_error() {
         assert_eq!(ran.status, 2, "{line}: {ran:?}");
         assert_eq!(ran.stdout, "", "{line}");
         assert!(!ran.stderr.is_empty(), "{line}");
+    }
+}
+
+/// A rate that is too low or too high is told the bounds.
+#[test]
+fn rates_have_two_bounds() {
+    for rate in ["1KiB", "9999999GiB"] {
+        let ran = run(["-host", "h", "-to", "/nowhere/x", "--limit-rate", rate]);
+        assert_eq!(ran.status, 2);
+        assert!(ran.stderr.contains("64KiB to 1000000GB"), "{ran:?}");
     }
 }
 

@@ -81,7 +81,9 @@ impl Run {
         }
         self.files(records, false, &mut kept).await?;
 
-        let mut finished: Finished = self.conversation.ask(Method::POST, "/finish").await?;
+        let timeout = self.conversation.finish_timeout;
+        let mut finished: Finished =
+            self.conversation.ask(Method::POST, "/finish", timeout).await?;
         seen.finished(&mut finished)?;
         self.forget_stale(session, &finished, &mut whole, &mut kept).await?;
         for (_, size_bytes) in whole {
@@ -132,7 +134,8 @@ impl Run {
                 return Ok(Derived::Whole { id, size_bytes: end });
             }
             let path = format!("/files/{id}/check");
-            let checked: Checked = match self.conversation.ask(Method::POST, &path).await {
+            let timeout = self.conversation.answer_timeout;
+            let checked: Checked = match self.conversation.ask(Method::POST, &path, timeout).await {
                 Err(Error::Remote(detail)) if of_source(detail.code) => {
                     self.discard(id).await?;
                     self.tally.take_back(end);

@@ -6,4 +6,5 @@ mod synthetic;
 mod copy;
 mod hostile;
 mod kit;
+mod patience;
 mod security;

@@ -16,7 +16,6 @@ use super::Shared;
 use crate::answer::{Answer, Refusal, blocking, read_json};
 use crate::auth::Identity;
 use crate::stream::{Job, start};
-use crate::watched::InFlight;
 
 type SessionPath = Result<Path<String>, PathRejection>;
 type FilePath = Result<Path<(String, u32)>, PathRejection>;
@@ -45,7 +44,7 @@ pub(super) async fn open(
     body: Body,
 ) -> Answer<(StatusCode, Json<Session>)> {
     let permit = shared.registry.reserve()?;
-    let request: OpenSession = read_json(body, shared.config.limits.header_timeout).await?;
+    let request: OpenSession = read_json(body, shared.config.limits.arrival_timeout).await?;
     let database = request.database;
     wire::names::check_database(&database)
         .map_err(|e| Refusal::new(ErrorCode::BadRequest, e.to_string()))?;
@@ -115,7 +114,6 @@ pub(super) async fn check(
 pub(super) async fn file(
     State(shared): State<Arc<Shared>>,
     Extension(identity): Extension<Identity>,
-    Extension(in_flight): Extension<InFlight>,
     path: FilePath,
     query: Result<Query<RangeQuery>, QueryRejection>,
 ) -> Answer<Response> {
@@ -145,7 +143,6 @@ pub(super) async fn file(
     })?;
     let body = start(Job {
         session,
-        _request: in_flight.begin(),
         permit,
         id,
         file,

@@ -28,7 +28,7 @@ async fn until_closed(address: std::net::SocketAddr, bytes: &[u8]) -> Duration {
 #[tokio::test]
 async fn silent_peers_are_dropped() {
     let service = serve(&Arc::new(Synthetic::small()), |config| {
-        config.limits.header_timeout = Duration::from_millis(300);
+        config.limits.arrival_timeout = Duration::from_millis(300);
         config.limits.idle_timeout = Duration::from_millis(400);
     })
     .await;
@@ -126,7 +126,7 @@ async fn a_client_that_goes_away() {
 #[tokio::test]
 async fn nonsense() {
     let service = serve(&Arc::new(Synthetic::small()), |config| {
-        config.limits.header_timeout = Duration::from_millis(300);
+        config.limits.arrival_timeout = Duration::from_millis(300);
     })
     .await;
     let long = "GET / HTTP/1.1\r\n".to_owned() + &"x: y\r\n".repeat(50_000);

@@ -43,7 +43,7 @@ impl Run<'_> {
         let progress = Progress::start(name, output);
         let sink: Arc<dyn Sink> = Arc::<Staged>::clone(&staged);
         let ran = tokio::select! {
-            ran = copy.run(sink, progress.meter()) => ran.map_err(lost),
+            ran = copy.run(sink, progress.meter()) => ran.map_err(Failure::from),
             () = self.interrupt.wait() => Err(Failure::interrupted()),
         };
         drop(progress);
@@ -82,18 +82,6 @@ impl Run<'_> {
             }
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-/// Once a session is open, a service that cannot be reached is one that went away.
-fn lost(error: client::Error) -> Failure {
-    let failure = Failure::from(error);
-    match failure.code {
-        ExitCode::CannotConnect => {
-            let message = format!("the service went away: {}", failure.message);
-            Failure::new(ExitCode::ConnectionLost, message)
-        }
-        _ => failure,
     }
 }
 

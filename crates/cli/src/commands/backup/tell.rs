@@ -98,5 +98,9 @@ fn failure_of(results: &Results) -> Option<Failure> {
         return Some(Failure { message, ..first.clone() });
     }
     let all = count + results.done.len();
-    Some(Failure::new(ExitCode::Partial, format!("{count} of {all} databases failed")))
+    let failure = Failure::new(ExitCode::Partial, format!("{count} of {all} databases failed"));
+    if results.done.is_empty() {
+        return Some(failure.hint("see the error of each database; none has a new backup"));
+    }
+    Some(failure)
 }
