@@ -157,8 +157,8 @@ fn failed_at_every_operation() {
             at += 1;
         }
         assert!(errors > 90, "only {errors} errors");
-        // The two directories of the last rename, or one if threads met at another's directory.
-        assert!((1..=2).contains(&not_durable), "{not_durable}");
+        // The directories of the last rename; how often they are met depends on the threads' turns.
+        assert!(not_durable > 0);
     }
 }
 
