@@ -145,6 +145,10 @@ pub struct BackupArgs {
     /// Make a new full backup in place of one that is there
     #[arg(long)]
     pub full: bool,
+    /// Fail where the server's logs no longer reach back to the backup, instead of making a new full
+    /// backup
+    #[arg(long, conflicts_with = "full")]
+    pub no_fallback: bool,
     /// How many streams to read at once [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub parallel: Option<u8>,
@@ -264,7 +268,7 @@ use ExitCode as E;
 
 const SERVE_CODES: [E; 5] =
     [E::BadConfiguration, E::CannotListen, E::SourceUnusable, E::TargetUnusable, E::NoSpace];
-const BACKUP_CODES: [E; 17] = [
+const BACKUP_CODES: [E; 20] = [
     E::BadConfiguration,
     E::CannotConnect,
     E::WrongService,
@@ -275,11 +279,14 @@ const BACKUP_CODES: [E; 17] = [
     E::SourceUnusable,
     E::NoSuchDatabase,
     E::LogsPruned,
+    E::OtherStore,
+    E::Diverged,
     E::TargetUnusable,
     E::TargetExists,
     E::TargetInUse,
     E::NoSpace,
     E::NoBackup,
+    E::BackupChanged,
     E::CorruptData,
     E::Partial,
 ];

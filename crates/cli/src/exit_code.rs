@@ -88,6 +88,12 @@ exit_codes! {
     LogsPruned = 22 "logs_pruned":
         "transaction logs that the copy needs were removed by the server";
         "run the backup again, and raise db.tx_log.rotation.retention_policy if it happens often".
+    OtherStore = 23 "other_store":
+        "the backup is of another store than the server's database of that name";
+        "back up into another directory, or replace the backup with --full".
+    Diverged = 24 "diverged":
+        "the server's history is not the one that the backup has";
+        "keep the backup and use another directory, or replace it with --full".
     TargetUnusable = 30 "target_unusable":
         "the target or stdout cannot be written, or the target is no place for a backup";
         "choose a blank or missing directory outside Neo4j's own, writable by this user".
@@ -106,6 +112,9 @@ exit_codes! {
     DatabaseRunning = 35 "database_running":
         "a server is using the database that would be replaced";
         "stop the server first".
+    BackupChanged = 36 "backup_changed":
+        "the backup's files are not as the last run left them";
+        "run verify to see what differs; --full replaces the backup".
     CorruptData = 40 "corrupt_data":
         "bytes are wrong: in the source, on the way or in the backup";
         "the message names file and offset; make a new backup, and check the disk it lay on".

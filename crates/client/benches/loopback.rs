@@ -40,8 +40,8 @@ impl Catalog for Zeros {
     fn databases(&self) -> Result<Vec<Database>, ErrorDetail> {
         self.0.databases()
     }
-    fn begin(&self, database: &str) -> Result<Begun, ErrorDetail> {
-        let mut begun = self.0.begin(database)?;
+    fn begin(&self, database: &str, _: Option<&wire::api::After>) -> Result<Begun, ErrorDetail> {
+        let mut begun = self.0.begin(database, None)?;
         begun.copy = Box::new(ZerosCopy(begun.copy, self.1));
         Ok(begun)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reqwest::Method;
-use wire::api::{DatabaseList, DatabaseState, ErrorCode, ErrorDetail, OpenSession, Session};
+use wire::api::{After, DatabaseList, DatabaseState, ErrorCode, ErrorDetail, OpenSession, Session};
 
 use crate::copy::{Copy, CopyReport};
 use crate::error::{Error, Result};
@@ -77,13 +77,26 @@ impl Client {
     /// # Errors
     /// When the service cannot be reached or when it does not copy that database.
     pub async fn open(&self, database: &str) -> Result<Copy> {
+        self.open_session(database, None).await
+    }
+
+    /// Opens a session of an increment: only the transactions after those that a backup has.
+    ///
+    /// # Errors
+    /// As [`Client::open`]; when the server's store or its history is another one than the backup's,
+    /// and when the logs that the increment needs are pruned.
+    pub async fn open_after(&self, database: &str, after: After) -> Result<Copy> {
+        self.open_session(database, Some(after)).await
+    }
+
+    async fn open_session(&self, database: &str, after: Option<After>) -> Result<Copy> {
         wire::names::check_database(database).map_err(|e| Error::Options(e.to_string()))?;
-        let body = OpenSession { database: database.to_owned() };
+        let body = OpenSession { database: database.to_owned(), after: after.clone() };
         let request = || self.http.request(Method::POST, "/v1/sessions").json(&body);
         let (timeout, retry_for) = (self.options.begin_timeout, self.options.retry_for);
         let answer = self.http.ask(request, timeout, retry_for).await;
         let mut session: Session = answer.map_err(first_contact)?;
-        let mut seen = Seen::default();
+        let mut seen = Seen::after(after.map(|after| after.last_tx));
         seen.session(&mut session, database)?;
         let rate = self.options.limit_rate_bytes_per_s;
         let conversation = Conversation {

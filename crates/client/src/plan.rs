@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use wire::api::{FileInfo, FileKind, Finished, MAX_FILES, Session};
+use wire::api::{FileInfo, FileKind, Finished, LastTx, MAX_FILES, Session};
+use wire::names::LOG_PREFIX;
 
 use crate::error::{Error, Result};
 
@@ -20,9 +21,15 @@ pub(crate) struct Seen {
     ids: HashSet<u32>,
     paths: HashSet<String>,
     total_bytes: u64,
+    /// What the backup ends with, for an increment.
+    after: Option<LastTx>,
 }
 
 impl Seen {
+    pub(crate) fn after(after: Option<LastTx>) -> Self {
+        Self { after, ..Self::default() }
+    }
+
     /// Checks the answer to `POST /v1/sessions`.
     pub(crate) fn session(&mut self, session: &mut Session, database: &str) -> Result<()> {
         let id = &session.session_id;
@@ -38,6 +45,12 @@ impl Seen {
         }
         if !(1..=86_400).contains(&session.lease_seconds) {
             return refuse(format!("a lease of {} seconds", session.lease_seconds));
+        }
+        if session.checkpoint.is_some() == self.after.is_some() {
+            return refuse("asked for an increment and got a full copy, or the other way round");
+        }
+        if self.after.is_some() && !session.files.is_empty() {
+            return refuse("an increment with files of the store");
         }
         if session.left_out.len() > MAX_FILES {
             return refuse("too many files are left out");
@@ -56,10 +69,29 @@ impl Seen {
         }
         self.files(&finished.files, true)?;
         let count = |kind| finished.files.iter().filter(|file| file.kind == kind).count();
-        if count(FileKind::Log) == 0 || count(FileKind::Checkpoint) != 1 {
+        if count(FileKind::Log) == 0
+            || count(FileKind::Checkpoint) != usize::from(self.after.is_none())
+        {
             return refuse("there must be transaction logs and one checkpoint file");
         }
+        if let Some(after) = self.after {
+            let (last, count) = (finished.last_tx, finished.transactions);
+            if last.tx_id < after.tx_id
+                || last.end < after.end
+                || (last.tx_id == after.tx_id) != (count == 0)
+            {
+                let what = format!("{count} transactions from {} to {}", after.tx_id, last.tx_id);
+                return refuse(what);
+            }
+        }
         Ok(())
+    }
+
+    /// How many bytes of a log file the backup has already.
+    pub(crate) fn has_bytes(&self, file: &FileInfo) -> u64 {
+        let Some(after) = self.after else { return 0 };
+        let path = format!("{LOG_PREFIX}{}", after.end.version);
+        if file.path == path { after.end.offset_bytes.min(file.size_bytes) } else { 0 }
     }
 
     fn files(&mut self, files: &[FileInfo], in_transactions: bool) -> Result<()> {
@@ -99,11 +131,12 @@ impl Seen {
     }
 }
 
-/// The ranges of a file, each but the last a whole number of blocks; an empty file has one.
-pub(crate) fn ranges(size_bytes: u64, block_bytes: u64) -> Vec<Range<u64>> {
+/// The ranges of a file from the block on that holds an offset, each but the last a whole number of
+/// blocks; an empty file has one.
+pub(crate) fn ranges(from_bytes: u64, size_bytes: u64, block_bytes: u64) -> Vec<Range<u64>> {
     let step = RANGE_BYTES.max(block_bytes);
     let mut ranges = Vec::new();
-    let mut start = 0;
+    let mut start = from_bytes - from_bytes % block_bytes;
     while start < size_bytes {
         let end = start.saturating_add(step).min(size_bytes);
         ranges.push(start..end);

@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use formats::checkpoint::{Tail, decode_file};
-use formats::{LogVersion, TxId};
+use formats::txlog::Batch;
+use formats::{LogPosition, LogVersion, TxId};
 use source::{LogScan, log_path, scan_logs};
 
+use crate::increment::log_sizes;
 use crate::verify::{Finding, FindingKind};
-use crate::{DatabaseEntry, LastTx};
+use crate::{DatabaseEntry, Error, LastTx, Result};
 
 /// Neo4j rotates a checkpoint file at 1 MiB; a much larger one is none of its.
 const CHECKPOINT_FILE_BYTES_MAX: u64 = 64 << 20;
@@ -20,6 +22,61 @@ pub(crate) fn findings(log_dir: &Path, entry: &DatabaseEntry) -> Vec<Finding> {
     check.logs();
     check.checkpoint();
     check.findings
+}
+
+/// Fails unless the logs go on from where a backup ended, without a gap, to where it ends now.
+pub(crate) fn check_increment(
+    log_dir: &Path,
+    before: &DatabaseEntry,
+    after: &DatabaseEntry,
+) -> Result<()> {
+    let old = before.last_tx;
+    // From the old last transaction on, so that the next one is compared with it.
+    let from = match old.start_bytes {
+        Some(offset_bytes) => LogPosition { version: old.end.version, offset_bytes },
+        None => old.end,
+    };
+    let corrupt = |file: PathBuf, offset_bytes: Option<u64>, what: String| {
+        Err(Error::Corrupt { file, offset_bytes, what })
+    };
+    let path = log_path(log_dir, from.version);
+    let mut first: Option<Batch> = None;
+    let mut last_good = from;
+    let mut visit = |version, batch: &Batch| {
+        first.get_or_insert(*batch);
+        last_good = LogPosition { version, offset_bytes: batch.end };
+    };
+    let scan = match scan_logs(log_dir, &log_sizes(after), from, &after.store_id, &mut visit) {
+        Ok(scan) => scan,
+        Err(error) => {
+            let path = log_path(log_dir, last_good.version);
+            return corrupt(path, Some(last_good.offset_bytes), with_causes(&error));
+        }
+    };
+    let anchored = u64::from(old.start_bytes.is_some());
+    let expected = TxId(old.tx_id.0.saturating_add(1).saturating_sub(anchored));
+    let joins = first.is_some_and(|first| {
+        first.tx_id == expected && (anchored == 0 || first.checksum == old.checksum)
+    });
+    if !joins {
+        let found = first.map_or("nothing".to_owned(), |first| first.tx_id.to_string());
+        let what = format!("the log goes on with {found}, the backup ended with {}", old.tx_id);
+        return corrupt(path, Some(from.offset_bytes), what);
+    }
+    let new = after.transactions.saturating_sub(before.transactions);
+    let found = scan.last.map(LastTx::from);
+    if found != Some(after.last_tx)
+        || scan.transactions != new.saturating_add(anchored)
+        || !scan.clean_end
+    {
+        let what = format!(
+            "the logs end with {}, the service said {}",
+            found.map_or("nothing".to_owned(), |last| format!("{} at {}", last.tx_id, last.end)),
+            format_args!("{} at {}", after.last_tx.tx_id, after.last_tx.end),
+        );
+        return corrupt(log_path(log_dir, last_good.version), Some(last_good.offset_bytes), what);
+    }
+    Ok(())
 }
 
 struct Check<'a> {
@@ -35,9 +92,12 @@ impl Check<'_> {
     fn logs(&mut self) {
         let from = self.entry.checkpoint.position;
         let mut last_good: LastGood = None;
-        let scanned = scan_logs(self.log_dir, from, &self.entry.store_id, &mut |version, batch| {
+        let sizes = log_sizes(self.entry);
+        let mut visit = |version, batch: &Batch| {
             last_good = Some((version, batch.end, batch.tx_id));
-        });
+        };
+        let store_id = &self.entry.store_id;
+        let scanned = scan_logs(self.log_dir, &sizes, from, store_id, &mut visit);
         match scanned {
             Ok(scan) => self.compare(&scan),
             Err(error) => {
@@ -58,12 +118,7 @@ impl Check<'_> {
             let what = format!("consistent only from {first} on, but ends with {}", expected.tx_id);
             self.log(self.log_dir.to_owned(), None, None, what);
         }
-        let found = scan.last.map(|last| LastTx {
-            tx_id: last.tx_id,
-            checksum: last.checksum,
-            commit_time: last.commit_time,
-            end: last.end,
-        });
+        let found = scan.last.map(LastTx::from);
         let end = log_path(self.log_dir, expected.end.version);
         match found {
             Some(found) if found == expected => {}

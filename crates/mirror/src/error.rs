@@ -71,6 +71,14 @@ pub enum Error {
         /// The database.
         database: String,
     },
+    /// A backup's file is not as our last run left it.
+    #[error("{}: {what}: the backup was changed, or Neo4j was started on it", path.display())]
+    ChangedByHand {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+    },
     /// The backup has no such database.
     #[error("{}: no database {name:?} in this backup, only {}", dir.display(), known.join(", "))]
     NoSuchDatabase {
@@ -143,6 +151,9 @@ impl Error {
             Self::InUse { .. } => "wait until the other run has ended",
             Self::BackupExists { .. } => {
                 "--full replaces it by a new full backup once that is complete"
+            }
+            Self::ChangedByHand { .. } => {
+                "the verify command tells all that differs; --full replaces the backup"
             }
             Self::NoSuchDatabase { .. } => "the info command lists a backup's databases",
             Self::NoSpace { .. } => {

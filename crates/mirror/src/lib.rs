@@ -33,6 +33,13 @@
 //! A writer holds the lock, and before anything else completes a roll-forward that an earlier run
 //! did not finish, then removes stale staging and trash. So a killed run hinders nobody.
 //!
+//! # Increments
+//!
+//! An [`Increment`] appends to the newest log file in place, and makes newer ones beside it. Bytes
+//! behind what the manifest lists are not part of the backup, so the manifest's rename is the commit
+//! here as well. Before anything is appended, what a killed run has left is cut off, and files that
+//! changed since the manifest was written are compared with their hashes.
+//!
 //! # Reading
 //!
 //! Reading takes no lock, so that a backup on a read-only medium, or one that a run is replacing,
@@ -42,6 +49,7 @@ mod backup;
 mod blocks;
 mod chain;
 mod error;
+mod increment;
 mod layout;
 mod manifest;
 mod mirror;
@@ -52,10 +60,11 @@ mod verify;
 pub use backup::{Backup, Located};
 pub use blocks::{CheckedBlocks, FileRef, Progress, check_blocks};
 pub use error::{Error, Result};
+pub use increment::Increment;
 pub use layout::{Area, MANIFEST_NAME, is_database_name};
 pub use manifest::{
     BackupType, Checkpoint, DatabaseEntry, FORMAT_VERSION, FileEntry, FileKind, LastTx, LeftOut,
-    Manifest,
+    Manifest, Reason,
 };
 pub use mirror::Mirror;
 pub use staged::{Outcome, Staged};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use document::{read, write};
 
+use crate::increment::version_of;
 use crate::layout::{Area, is_database_name, is_plain_path};
 
 /// The version of the manifest that this program writes.
@@ -39,6 +40,9 @@ pub struct DatabaseEntry {
     /// How the latest run got it.
     #[serde(rename = "type")]
     pub backup_type: BackupType,
+    /// Why the latest run was a full one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<Reason>,
     /// Identity and format of the store.
     pub store_id: StoreId,
     /// The same as one word.
@@ -75,6 +79,22 @@ pub struct DatabaseEntry {
 pub enum BackupType {
     /// All files were copied.
     Full,
+    /// New transactions were appended.
+    Incremental,
+}
+
+/// Why a full backup was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    /// There was no backup to go on from.
+    #[serde(rename = "first backup")]
+    FirstBackup,
+    /// It was asked for.
+    #[serde(rename = "requested")]
+    Requested,
+    /// The server's logs no longer reached back to the backup's last transaction.
+    #[serde(rename = "logs pruned")]
+    LogsPruned,
 }
 
 /// The checkpoint that a backup starts from.
@@ -101,6 +121,9 @@ pub struct LastTx {
     pub checksum: Checksum,
     /// Its commit time.
     pub commit_time: TimestampMs,
+    /// Where its first byte is in the file of `end`; unknown where only a checkpoint tells of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub start_bytes: Option<u64>,
     /// The position after its last byte.
     pub end: LogPosition,
 }
@@ -190,6 +213,12 @@ impl DatabaseEntry {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size_bytes))
     }
 
+    /// Whether a file is the log that the last transaction is in. It may be longer than listed:
+    /// what lies behind is of an increment under way, or of one that was never committed.
+    pub(crate) fn is_newest_log(&self, file: &FileEntry) -> bool {
+        file.area == Area::Transactions && version_of(&file.path) == Some(self.last_tx.end.version)
+    }
+
     fn check(&self) -> Result<(), String> {
         let name = &self.name;
         let generation = self.generation.as_bytes();
@@ -252,6 +281,31 @@ impl From<&wire::api::LastTx> for LastTx {
             tx_id: last.tx_id,
             checksum: last.checksum,
             commit_time: last.commit_time,
+            start_bytes: last.start_bytes,
+            end: last.end,
+        }
+    }
+}
+
+impl From<source::LastTx> for LastTx {
+    fn from(last: source::LastTx) -> Self {
+        Self {
+            tx_id: last.tx_id,
+            checksum: last.checksum,
+            commit_time: last.commit_time,
+            start_bytes: last.start_bytes,
+            end: last.end,
+        }
+    }
+}
+
+impl From<&LastTx> for wire::api::LastTx {
+    fn from(last: &LastTx) -> Self {
+        Self {
+            tx_id: last.tx_id,
+            checksum: last.checksum,
+            commit_time: last.commit_time,
+            start_bytes: last.start_bytes,
             end: last.end,
         }
     }

@@ -9,7 +9,9 @@ use crate::layout::{
     Area, DIR_MODE, LOCK_NAME, MANIFEST_ASIDE_NAME, STAGED_NAME, TRASH_NAME, Target, examine,
     refuse_inside, staged_dir,
 };
-use crate::{DatabaseEntry, Error, Manifest, Result, Staged, manifest};
+use crate::{
+    DatabaseEntry, Error, Increment, Manifest, Reason, Result, Staged, increment, manifest,
+};
 
 /// A backup directory that this process alone writes to, until this and all its [`Staged`] are
 /// dropped.
@@ -57,22 +59,44 @@ impl Mirror {
         self.inner.manifest().clone()
     }
 
-    /// Fails if the directory holds a backup of this database already.
-    pub fn refuse_existing(&self, database: &str) -> Result<()> {
-        if self.inner.manifest().database(database).is_none() {
-            return Ok(());
-        }
-        let (dir, database) = (self.inner.dir.clone(), database.to_owned());
-        Err(Error::BackupExists { dir, database })
+    /// What the backup of a database ends with, for an increment to begin after; `None` where there is
+    /// none. What a killed increment left is cut off.
+    ///
+    /// # Errors
+    /// When the backup is not as our last run left it.
+    pub fn after(&self, database: &str) -> Result<Option<wire::api::After>> {
+        let Some(entry) = self.inner.manifest().database(database).cloned() else {
+            return Ok(None);
+        };
+        increment::require_unchanged(&self.inner.dir, &entry)?;
+        increment::cut_tail(&self.inner, &entry)?;
+        let last_tx = (&entry.last_tx).into();
+        let DatabaseEntry { store_id, external_uuid, .. } = entry;
+        Ok(Some(wire::api::After { store_id, external_uuid, last_tx }))
+    }
+
+    /// Begins to append the transactions of a session that was opened with [`Mirror::after`].
+    pub fn append(&self, session: &wire::api::Session) -> Result<Increment> {
+        Increment::begin(Arc::clone(&self.inner), session)
     }
 
     /// Begins a new full backup of a database; the present one stays until it is committed.
-    pub fn begin(&self, session: &wire::api::Session) -> Result<Staged> {
-        Staged::begin(Arc::clone(&self.inner), session)
+    pub fn begin(&self, session: &wire::api::Session, reason: Reason) -> Result<Staged> {
+        Staged::begin(Arc::clone(&self.inner), session, reason)
     }
 }
 
 impl Inner {
+    /// Puts an entry in place of the one of the same generation: the commit of an increment.
+    pub(crate) fn replace(&self, entry: DatabaseEntry) -> Result<()> {
+        let mut manifest = self.manifest();
+        let mut next = manifest.clone();
+        next.set(entry);
+        manifest::write(&*self.disk, &self.dir, &next)?;
+        *manifest = next;
+        Ok(())
+    }
+
     /// Also guards the directories of staging and trash against a commit that tidies them up.
     pub(crate) fn manifest(&self) -> MutexGuard<'_, Manifest> {
         self.manifest.lock().unwrap_or_else(PoisonError::into_inner)

@@ -15,7 +15,7 @@ use wire::api::{FileInfo, Finished, Session};
 use crate::layout::{Area, DIR_MODE, STAGED_NAME, is_database_name, is_plain_path, staged_dir};
 use crate::manifest::{Checkpoint, FileEntry, HASH_BYTES, LeftOut};
 use crate::mirror::Inner;
-use crate::{BackupType, DatabaseEntry, Error, Result, chain, store};
+use crate::{BackupType, DatabaseEntry, Error, Reason, Result, chain, store};
 use file::StagedFile;
 
 /// More hashes than this would need too much memory: a session has at most 65536 by design.
@@ -31,6 +31,7 @@ const SPARE_BYTES: u64 = 16 << 20;
 pub struct Staged {
     inner: Arc<Inner>,
     session: Session,
+    reason: Reason,
     generation: String,
     dir: PathBuf,
     started: Timestamp,
@@ -54,7 +55,7 @@ pub struct Outcome<'a> {
 }
 
 impl Staged {
-    pub(crate) fn begin(inner: Arc<Inner>, session: &Session) -> Result<Self> {
+    pub(crate) fn begin(inner: Arc<Inner>, session: &Session, reason: Reason) -> Result<Self> {
         check_session(session)?;
         let needed = session.files.iter().fold(0u64, |sum, f| sum.saturating_add(f.size_bytes));
         require_space(&inner.dir, needed.saturating_add(SPARE_BYTES))?;
@@ -68,6 +69,7 @@ impl Staged {
         let staged = Self {
             inner,
             session: session.clone(),
+            reason,
             generation,
             dir,
             started,
@@ -133,10 +135,11 @@ impl Staged {
             name: self.session.database.clone(),
             generation: self.generation.clone(),
             backup_type: BackupType::Full,
+            reason: Some(self.reason),
             store_id: self.session.store_id.clone(),
             store_id_text: self.session.store_id.to_string(),
             external_uuid: self.session.external_uuid.clone(),
-            checkpoint: Checkpoint::from(&self.session.checkpoint),
+            checkpoint: Checkpoint::from(self.checkpoint()?),
             first_consistent_tx_id: finished.first_consistent_tx_id,
             last_tx: (&finished.last_tx).into(),
             transactions: finished.transactions,
@@ -148,6 +151,11 @@ impl Staged {
             block_bytes: self.session.block_bytes,
             files,
         })
+    }
+
+    fn checkpoint(&self) -> Result<&wire::api::CheckpointInfo> {
+        let checkpoint = self.session.checkpoint.as_ref();
+        checkpoint.ok_or_else(|| Error::untrusted("a full copy without a checkpoint"))
     }
 
     /// All files, each complete; every file that was promised, and no other.
@@ -307,7 +315,7 @@ fn check_file(info: &FileInfo) -> Result<()> {
     Ok(())
 }
 
-fn require_space(dir: &Path, needed_bytes: u64) -> Result<()> {
+pub(crate) fn require_space(dir: &Path, needed_bytes: u64) -> Result<()> {
     let free_bytes = fs::free_bytes(dir)?;
     if free_bytes < needed_bytes {
         return Err(Error::NoSpace { dir: dir.to_owned(), needed_bytes, free_bytes });

@@ -8,6 +8,7 @@ use formats::TxId;
 use fs::EntryKind;
 
 use crate::blocks::{CheckedBlocks, FileRef};
+use crate::increment::{log_sizes, version_of};
 use crate::layout::{Area, LOCK_NAME, MANIFEST_ASIDE_NAME, MANIFEST_NAME, STAGED_NAME, TRASH_NAME};
 use crate::{Backup, DatabaseEntry, Progress, Result, chain, check_blocks, store};
 
@@ -22,6 +23,9 @@ pub struct Report {
     pub bytes: u64,
     /// Everything that is wrong, sorted by place.
     pub findings: Vec<Finding>,
+    /// Log files with bytes behind the last transaction, and how many: of an increment that is under
+    /// way or was never committed. They are not part of the backup.
+    pub unfinished: Vec<(PathBuf, u64)>,
     /// Whether a run replaced the backup meanwhile: then findings mean nothing.
     pub replaced_meanwhile: bool,
 }
@@ -125,6 +129,7 @@ pub fn verify(backup: &Backup, progress: Progress<'_>) -> Result<Report> {
         files: entries.iter().map(|entry| entry.files.len() as u64).sum(),
         bytes: entries.iter().map(|entry| entry.size_bytes()).sum(),
         findings: extra_names(backup)?,
+        unfinished: unfinished(backup)?,
         replaced_meanwhile: false,
     };
     let logs = std::thread::scope(|scope| {
@@ -200,14 +205,41 @@ fn extra_names(backup: &Backup) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+fn unfinished(backup: &Backup) -> Result<Vec<(PathBuf, u64)>> {
+    let mut found = Vec::new();
+    for entry in &backup.manifest().databases {
+        let log_dir = backup.locate(entry).dir(Area::Transactions).to_owned();
+        let sizes = log_sizes(entry);
+        for (name, _) in fs::entries(&log_dir)? {
+            let version = name.to_str().and_then(version_of);
+            if version < Some(entry.last_tx.end.version) {
+                continue;
+            }
+            let path = log_dir.join(&name);
+            let length = std::fs::symlink_metadata(&path).map_or(0, |found| found.len());
+            let listed = version.and_then(|version| sizes.get(&version)).copied();
+            let more = length.saturating_sub(listed.unwrap_or(0));
+            if more > 0 || listed.is_none() {
+                found.push((path, more));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// What lies in a database's directory and is neither a listed file nor a directory of one.
-fn unlisted(dir: &Path, area: Area, entry: &DatabaseEntry) -> Result<Vec<PathBuf>> {
+pub(crate) fn unlisted(dir: &Path, area: Area, entry: &DatabaseEntry) -> Result<Vec<PathBuf>> {
     let mut known = BTreeSet::new();
     for file in entry.files.iter().filter(|file| file.area == area) {
         known.extend(Path::new(&file.path).ancestors());
     }
+    // Log files behind the last transaction: of an increment that was never committed.
+    let is_tail = |found: &fs::Entry| {
+        area == Area::Transactions
+            && found.path.to_str().and_then(version_of) > Some(entry.last_tx.end.version)
+    };
     let is_unlisted = |found: &fs::Entry| {
-        !known.contains(found.path.as_path()) && found.kind != EntryKind::Dir
+        !is_tail(found) && !known.contains(found.path.as_path()) && found.kind != EntryKind::Dir
             || found.kind == EntryKind::Link
     };
     let found = fs::walk(dir)?;

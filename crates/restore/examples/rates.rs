@@ -54,7 +54,7 @@ fn make(dir: &Path, mib: u64) -> u64 {
     };
     copy.session.files.extend((0..FILES).map(big));
     let mirror = mirror::Mirror::open_for_write(support::real(), dir, fs::Busy::Fail).unwrap();
-    let staged = mirror.begin(&copy.session).unwrap();
+    let staged = mirror.begin(&copy.session, mirror::Reason::FirstBackup).unwrap();
     for (file, bytes) in &copy.bytes {
         staged.create(file).unwrap();
         staged.write_at(file.id, 0, bytes).unwrap();

@@ -50,7 +50,10 @@ impl From<ErrorDetail> for Refusal {
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
             ErrorCode::Conflict => StatusCode::CONFLICT,
             ErrorCode::Busy => StatusCode::TOO_MANY_REQUESTS,
-            ErrorCode::SourceUnusable | ErrorCode::LogsPruned => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorCode::SourceUnusable
+            | ErrorCode::LogsPruned
+            | ErrorCode::OtherStore
+            | ErrorCode::Diverged => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorCode::SourceUnreadable
             | ErrorCode::SourceCorrupt
             | ErrorCode::Internal

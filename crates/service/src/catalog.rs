@@ -2,7 +2,8 @@
 
 use formats::StoreId;
 use wire::api::{
-    Checked, CheckpointInfo, Database, DatabaseState, ErrorDetail, FileInfo, Finished, LeftOut,
+    After, Checked, CheckpointInfo, Database, DatabaseState, ErrorDetail, FileInfo, Finished,
+    LeftOut,
 };
 
 /// The databases of one server. Called from blocking threads.
@@ -12,11 +13,12 @@ pub trait Catalog: Send + Sync + 'static {
     /// # Errors
     /// When they cannot be listed.
     fn databases(&self) -> Result<Vec<Database>, ErrorDetail>;
-    /// Begins a hot copy.
+    /// Begins a hot copy, or an increment: only the transactions after what a backup ends with.
     ///
     /// # Errors
-    /// When there is no such database, or when it cannot be copied.
-    fn begin(&self, database: &str) -> Result<Begun, ErrorDetail>;
+    /// When there is no such database, or when it cannot be copied. An increment also when it is not
+    /// the same store, when the server's history is another one, or when its logs are pruned.
+    fn begin(&self, database: &str, after: Option<&After>) -> Result<Begun, ErrorDetail>;
 }
 
 /// A hot copy that has begun, and what is known of it from the start.
@@ -29,8 +31,8 @@ pub struct Begun {
     pub store_id: StoreId,
     /// The store's external UUID, hex.
     pub external_uuid: String,
-    /// Checkpoint C.
-    pub checkpoint: CheckpointInfo,
+    /// Checkpoint C; none in an increment.
+    pub checkpoint: Option<CheckpointInfo>,
     /// The store's files, derived files first.
     pub files: Vec<FileInfo>,
     /// Derived files that are not in the copy.

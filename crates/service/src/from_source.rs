@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use source::{Error, Installation, State};
 use wire::api::{
-    Checked, CheckpointInfo, Database, DatabaseState, ErrorCode, ErrorDetail, FileInfo, FileKind,
-    Finished, LastTx, LeftOut, StaleFile,
+    After, Checked, CheckpointInfo, Database, DatabaseState, ErrorCode, ErrorDetail, FileInfo,
+    FileKind, Finished, LastTx, LeftOut, StaleFile,
 };
 
 use crate::answer::detail;
@@ -28,8 +28,11 @@ impl Catalog for Installation {
         Ok(databases.iter().map(describe).collect())
     }
 
-    fn begin(&self, database: &str) -> Result<Begun, ErrorDetail> {
+    fn begin(&self, database: &str, after: Option<&After>) -> Result<Begun, ErrorDetail> {
         let database = self.database(database).map_err(|e| refuse(&e))?;
+        if let Some(after) = after {
+            return increment(&database, after);
+        }
         let copy = source::HotCopy::begin(&database).map_err(|e| refuse(&e))?;
         let c = copy.checkpoint();
         let left_out = copy.left_out().iter();
@@ -37,19 +40,61 @@ impl Catalog for Installation {
             state: state(copy.state()),
             store_id: copy.store_id().clone(),
             external_uuid: hex(&copy.external_uuid()),
-            checkpoint: CheckpointInfo {
+            checkpoint: Some(CheckpointInfo {
                 tx_id: c.tx_id,
                 position: c.oldest_not_completed.min(c.position),
                 time: c.time,
                 kernel_version: c.kernel_version,
                 reason: c.reason.clone(),
-            },
+            }),
             files: copy.files().into_iter().map(file).collect(),
             left_out: left_out
                 .map(|l| LeftOut { path: l.path.clone(), reason: l.reason.clone() })
                 .collect(),
             copy: Box::new(copy),
         })
+    }
+}
+
+fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorDetail> {
+    let Ok(external_uuid) = u128::from_str_radix(&after.external_uuid, 16) else {
+        return Err(detail(ErrorCode::BadRequest, "external_uuid is not 32 hex digits", None));
+    };
+    let last = after.last_tx;
+    let after = source::After {
+        store_id: after.store_id.clone(),
+        external_uuid: external_uuid.to_be_bytes(),
+        last_tx: source::LastTx {
+            tx_id: last.tx_id,
+            checksum: last.checksum,
+            commit_time: last.commit_time,
+            start_bytes: last.start_bytes,
+            end: last.end,
+        },
+    };
+    let increment = source::Increment::begin(database, after).map_err(|e| refuse(&e))?;
+    Ok(Begun {
+        state: state(increment.state()),
+        store_id: increment.store_id().clone(),
+        external_uuid: hex(&increment.external_uuid()),
+        checkpoint: None,
+        files: Vec::new(),
+        left_out: Vec::new(),
+        copy: Box::new(increment),
+    })
+}
+
+impl HotCopy for source::Increment {
+    fn read_at(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<usize, ErrorDetail> {
+        source::Increment::read_at(self, file, offset_bytes, buf).map_err(|e| refuse(&e))
+    }
+
+    fn check_whole(&self, _: u32) -> Result<Checked, ErrorDetail> {
+        Err(detail(ErrorCode::BadRequest, "an increment has no trees", None))
+    }
+
+    fn finish(&self) -> Result<Finished, ErrorDetail> {
+        source::Increment::finish(self).map(finished).map_err(|e| refuse(&e))
     }
 }
 
@@ -68,21 +113,25 @@ impl HotCopy for source::HotCopy {
     }
 
     fn finish(&self) -> Result<Finished, ErrorDetail> {
-        let finished = source::HotCopy::finish(self).map_err(|e| refuse(&e))?;
-        let last = finished.last_tx;
-        let stale = finished.stale.into_iter();
-        Ok(Finished {
-            files: finished.files.into_iter().map(file).collect(),
-            stale: stale.map(|stale| StaleFile { id: stale.id, reason: stale.reason }).collect(),
-            first_consistent_tx_id: finished.first_consistent_tx_id,
-            last_tx: LastTx {
-                tx_id: last.tx_id,
-                checksum: last.checksum,
-                commit_time: last.commit_time,
-                end: last.end,
-            },
-            transactions: finished.transactions,
-        })
+        source::HotCopy::finish(self).map(finished).map_err(|e| refuse(&e))
+    }
+}
+
+fn finished(finished: source::Finished) -> Finished {
+    let last = finished.last_tx;
+    let stale = finished.stale.into_iter();
+    Finished {
+        files: finished.files.into_iter().map(file).collect(),
+        stale: stale.map(|stale| StaleFile { id: stale.id, reason: stale.reason }).collect(),
+        first_consistent_tx_id: finished.first_consistent_tx_id,
+        last_tx: LastTx {
+            tx_id: last.tx_id,
+            checksum: last.checksum,
+            commit_time: last.commit_time,
+            start_bytes: last.start_bytes,
+            end: last.end,
+        },
+        transactions: finished.transactions,
     }
 }
 
@@ -166,6 +215,14 @@ fn refuse(error: &Error) -> ErrorDetail {
         Error::Changed { .. } => (
             ErrorCode::SourceUnusable,
             "try again; if it stays, what the message names is not as a server leaves it",
+        ),
+        Error::OtherStore { .. } => (
+            ErrorCode::OtherStore,
+            "back up into another directory, or replace the backup with --full",
+        ),
+        Error::Diverged { .. } => (
+            ErrorCode::Diverged,
+            "keep this backup and use another directory, or replace it with --full",
         ),
         Error::State(_) => (ErrorCode::Conflict, "open a new session"),
         _ => (ErrorCode::Internal, "see the service's log"),

@@ -18,8 +18,10 @@ use crate::catalog::{Begun, HotCopy};
 
 pub(crate) use registry::Registry;
 
-/// The smallest block.
+/// The smallest block of a full copy.
 const MIN_BLOCK_BYTES: u64 = 1 << 20;
+/// The block of an increment, whose first block is partly what the backup has already.
+const INCREMENT_BLOCK_BYTES: u64 = 64 << 10;
 /// How many blocks a session's files have together, unless it has more files than that.
 const MAX_BLOCKS: u64 = 65_536;
 
@@ -59,7 +61,9 @@ impl Session {
         begun: Begun,
         lease: Duration,
     ) -> (Self, api::Session) {
-        let block_bytes = block_bytes(&begun.files);
+        let is_increment = begun.checkpoint.is_none();
+        let block_bytes =
+            if is_increment { INCREMENT_BLOCK_BYTES } else { block_bytes(&begun.files) };
         let session = Self {
             id: id.clone(),
             database: database.clone(),

@@ -89,6 +89,24 @@ pub enum Error {
         /// The log file.
         path: PathBuf,
     },
+    /// A backup of another store.
+    #[error("{}: the store is {found}, the backup is of {expected}", path.display())]
+    OtherStore {
+        /// The store's directory.
+        path: PathBuf,
+        /// Its store id.
+        found: String,
+        /// The backup's store id.
+        expected: String,
+    },
+    /// The server's history is not the one that the backup has.
+    #[error("{}: the server's history is not the backup's: {what}", path.display())]
+    Diverged {
+        /// The log file, or the log directory.
+        path: PathBuf,
+        /// The transaction and both checksums.
+        what: String,
+    },
     /// The source changed in a way that a hot copy cannot follow.
     #[error("{}: {what}", path.display())]
     Changed {

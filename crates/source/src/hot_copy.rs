@@ -299,6 +299,7 @@ impl HotCopy {
             tx_id: c.tx_id,
             checksum: c.tx_checksum,
             commit_time: c.tx_commit_time,
+            start_bytes: None,
             end: from,
         });
         let log_dir = &self.database.log_dir;
@@ -435,7 +436,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// The part of `buf` that lies before `size` when it is filled from `offset` on.
-fn limit(buf: &mut [u8], offset: u64, size: u64) -> &mut [u8] {
+pub(crate) fn limit(buf: &mut [u8], offset: u64, size: u64) -> &mut [u8] {
     let left = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
     let length = buf.len().min(left);
     buf.get_mut(..length).unwrap_or_default()

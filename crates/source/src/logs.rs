@@ -137,7 +137,7 @@ impl HeldLogs {
         let mut tries = 0_u32;
         let mut reached = (scanner.position, None);
         loop {
-            let end = scanner.file(held, &mut |_, _| ())?;
+            let end = scanner.file(held, held.size_bytes()?, &mut |_, _| ())?;
             if !live || end.is_live_tail(held, scanner.position)? {
                 return Ok(end);
             }

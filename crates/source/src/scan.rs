@@ -7,7 +7,6 @@ use formats::{
     Checksum, ErrorKind, KernelVersion, LogPosition, LogVersion, StoreId, TimestampMs, TxId,
 };
 
-use crate::checkpoint::numbered_files;
 use crate::read::{Held, HeldReader};
 use crate::{Error, Result};
 
@@ -23,6 +22,8 @@ pub struct LastTx {
     pub checksum: Checksum,
     /// Its commit time.
     pub commit_time: TimestampMs,
+    /// Where its first byte is in the file of `end`; unknown where only a checkpoint tells of it.
+    pub start_bytes: Option<u64>,
     /// The position after its last byte.
     pub end: LogPosition,
 }
@@ -43,37 +44,35 @@ pub struct LogScan {
 /// What each batch is shown to as it is read.
 pub type Visit<'a> = &'a mut dyn FnMut(LogVersion, &Batch);
 
-/// Reads the logs of a directory that nobody writes to, from a position to their end. A finished
-/// file must end at a commit; after the last file's last commit only zeros are tolerated as clean.
+/// How long each log file is as far as it matters: what lies behind is not looked at.
+pub type LogSizes = std::collections::BTreeMap<LogVersion, u64>;
+
+/// Reads logs that nobody writes to, from a position to their end. A finished file must end at a
+/// commit; after the last file's last commit only zeros are tolerated as clean.
 pub fn scan_logs(
     log_dir: &Path,
+    sizes: &LogSizes,
     from: LogPosition,
     store_id: &StoreId,
     visit: Visit<'_>,
 ) -> Result<LogScan> {
-    let mut versions = Vec::new();
-    for (version, path) in numbered_files(log_dir, LOG_PREFIX)? {
-        if version >= from.version {
-            versions.push((version, path));
-        }
-    }
     let mut scanner = Scanner::new(from, store_id.clone());
     let mut files = Vec::new();
     let mut clean_end = true;
-    let count = versions.len();
-    for (index, (version, path)) in versions.into_iter().enumerate() {
-        let expected = from.version.0.saturating_add(index as u64);
-        if version.0 != expected {
-            return Err(Error::LogPruned { path: log_path(log_dir, LogVersion(expected)) });
+    let newest = sizes.keys().next_back();
+    for ((version, size), index) in sizes.range(from.version..).zip(0_u64..) {
+        let expected = LogVersion(from.version.0.saturating_add(index));
+        if *version != expected {
+            return Err(Error::LogPruned { path: log_path(log_dir, expected) });
         }
-        let held = Held::open(&path)?;
-        if !scanner.enter(version, &held)? {
+        let held = Held::open(&log_path(log_dir, *version))?;
+        if !scanner.enter(*version, &held)? {
             clean_end = held.is_zero_from(0)?;
             break;
         }
-        let end = scanner.file(&held, visit)?;
-        files.push((version, scanner.position.offset_bytes));
-        if index.saturating_add(1) == count {
+        let end = scanner.file(&held, *size, visit)?;
+        files.push((*version, scanner.position.offset_bytes));
+        if newest == Some(version) {
             clean_end = end.is_clean(&held)?;
         } else {
             end.expect_boundary(&held, scanner.position)?;
@@ -248,9 +247,8 @@ impl Scanner {
         Ok(true)
     }
 
-    /// Reads batches from the present position to the file's present end.
-    pub fn file(&mut self, held: &Held, visit: Visit<'_>) -> Result<FileEnd> {
-        let size = held.size_bytes()?;
+    /// Reads batches from the present position on, of a file that is so long.
+    pub fn file(&mut self, held: &Held, size: u64, visit: Visit<'_>) -> Result<FileEnd> {
         if size < self.position.offset_bytes {
             let what = format!("{size} bytes long, but the log goes on at {}", self.position);
             return Err(Error::Changed { path: held.path().to_owned(), what });
@@ -281,6 +279,7 @@ impl Scanner {
             tx_id: batch.tx_id,
             checksum: batch.checksum,
             commit_time: batch.commit_time,
+            start_bytes: Some(batch.start),
             end: self.position,
         });
         visit(self.position.version, batch);

@@ -71,6 +71,20 @@ pub enum DatabaseState {
 pub struct OpenSession {
     /// Name of the database to copy.
     pub database: String,
+    /// What a backup ends with: then only the transactions after it are copied.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub after: Option<After>,
+}
+
+/// What a backup ends with, by which the service tells whether the server has the same history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct After {
+    /// Identity and format of the store that was backed up.
+    pub store_id: StoreId,
+    /// The store's external UUID, hex.
+    pub external_uuid: String,
+    /// The backup's last transaction.
+    pub last_tx: LastTx,
 }
 
 /// Answer of `POST /v1/sessions`: a hot copy has begun and its checkpoint's logs are held.
@@ -88,11 +102,13 @@ pub struct Session {
     pub store_id: StoreId,
     /// The store's external UUID (what the server shows as `databaseID` is derived from it), hex.
     pub external_uuid: String,
-    /// Checkpoint C: recovery of the backup starts here.
-    pub checkpoint: CheckpointInfo,
+    /// Checkpoint C: recovery of the backup starts here. Not in an increment.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub checkpoint: Option<CheckpointInfo>,
     /// A BLAKE3 is sent for each block of this many bytes; ranges begin at multiples of it.
     pub block_bytes: u64,
-    /// The store's files, in the order in which they should be fetched: derived files first.
+    /// The store's files, in the order in which they should be fetched: derived files first. None
+    /// in an increment.
     pub files: Vec<FileInfo>,
     /// Derived files that could not be held whole; Neo4j rebuilds them.
     pub left_out: Vec<LeftOut>,
@@ -188,6 +204,9 @@ pub struct Checked {
 }
 
 /// Answer of `POST /v1/sessions/{id}/finish`. After it no store byte can be fetched any more.
+///
+/// In an increment the log files begin with the one that holds the end of `after`, there is no
+/// checkpoint file, and `transactions` counts those after `after`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finished {
     /// The transaction logs from C on, cut at commit E, and the checkpoint file, cut after C.
@@ -221,6 +240,9 @@ pub struct LastTx {
     pub checksum: Checksum,
     /// Its commit time.
     pub commit_time: TimestampMs,
+    /// Where its first byte is in the file of `end`; unknown where only a checkpoint tells of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub start_bytes: Option<u64>,
     /// The position after its last byte.
     pub end: LogPosition,
 }
@@ -268,6 +290,10 @@ pub enum ErrorCode {
     SourceCorrupt,
     /// Logs that the copy needs are gone.
     LogsPruned,
+    /// The server's store is not the one that was backed up.
+    OtherStore,
+    /// The server's history is not the one that was backed up.
+    Diverged,
     /// A defect of the service.
     Internal,
     /// A code of a later version of the service.

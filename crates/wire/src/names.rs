@@ -10,6 +10,8 @@ use crate::api::FileKind;
 pub const MAX_DEPTH: usize = 8;
 /// The longest part of a path.
 pub const MAX_PART_BYTES: usize = 255;
+/// The prefix of transaction log files: `neostore.transaction.db.N`.
+pub const LOG_PREFIX: &str = "neostore.transaction.db.";
 /// The longest name of a database, as Neo4j has it.
 pub const MAX_DATABASE_BYTES: usize = 63;
 
@@ -44,7 +46,7 @@ pub fn check_path(kind: FileKind, path: &str) -> Result<(), NameError> {
         FileKind::Record => is_record_store(path),
         FileKind::Tree => is_store_tree(path) || is_index_file(&parts),
         FileKind::Lucene => is_index_file(&parts),
-        FileKind::Log => is_numbered(path, "neostore.transaction.db."),
+        FileKind::Log => is_numbered(path, LOG_PREFIX),
         FileKind::Checkpoint => is_numbered(path, "checkpoint."),
     };
     if known { Ok(()) } else { refuse("no file of that kind has such a name") }

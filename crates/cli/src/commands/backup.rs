@@ -56,9 +56,15 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
                     results.failed.push((name, Failure::clone(failure)));
                     continue;
                 }
-                let run = copy::Run { client: &client, mirror: &mirror, interrupt: &interrupt };
-                let full = args.full;
-                let ended = run.database(&name, full, output).await;
+                let run = copy::Run {
+                    client: &client,
+                    mirror: &mirror,
+                    interrupt: &interrupt,
+                    full: args.full,
+                    no_fallback: args.no_fallback,
+                    output,
+                };
+                let ended = run.database(&name).await;
                 lost = matches!(&ended, Err(failure) if failure.code == ExitCode::ConnectionLost);
                 match ended {
                     Ok(entry) => {

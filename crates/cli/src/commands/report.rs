@@ -14,6 +14,8 @@ use crate::units;
 pub struct DatabaseReport {
     name: String,
     r#type: mirror::BackupType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<mirror::Reason>,
     store_id: String,
     store_format: String,
     kernel_version: u8,
@@ -36,6 +38,7 @@ impl From<&DatabaseEntry> for DatabaseReport {
         Self {
             name: entry.name.clone(),
             r#type: entry.backup_type,
+            reason: entry.reason,
             store_id: entry.store_id_text.clone(),
             store_format: entry.store_id.format_name(),
             kernel_version: entry.checkpoint.kernel_version.0,
@@ -61,6 +64,7 @@ impl DatabaseReport {
         let time = Duration::from_millis(self.duration_ms);
         let kind = match self.r#type {
             mirror::BackupType::Full => "full backup",
+            mirror::BackupType::Incremental => "incremental backup",
         };
         output.line(format!("{}: {kind} of {}", self.name, self.started));
         let fact = |name: &str, value: &str| output.line(format!("  {name:<13} {value}"));

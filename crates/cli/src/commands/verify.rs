@@ -17,6 +17,9 @@ struct Document {
     databases: Vec<DatabaseDocument>,
     /// What belongs to no database.
     findings: Vec<FindingDocument>,
+    /// What an increment that was never committed has left; not part of the backup.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unfinished: Vec<UnfinishedDocument>,
     files: u64,
     bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,6 +31,12 @@ struct DatabaseDocument {
     name: String,
     ok: bool,
     findings: Vec<FindingDocument>,
+}
+
+#[derive(Serialize)]
+struct UnfinishedDocument {
+    path: String,
+    bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -51,6 +60,12 @@ pub fn run(args: VerifyArgs, output: Output) -> Ended {
     output.document(&document(&report, failure.as_ref()));
     for finding in &report.findings {
         tell("damaged", &one_line(&finding.to_string()));
+    }
+    for (path, bytes) in &report.unfinished {
+        let path = one_line(&path.display().to_string());
+        output.warning(format!(
+            "{path}: {bytes} bytes of an increment under way or interrupted, not part of the backup"
+        ));
     }
     let (databases, size) = (report.databases.join(", "), units::bytes(report.bytes));
     match failure {
@@ -94,6 +109,14 @@ fn document(report: &Report, failure: Option<&Failure>) -> Document {
         ok: report.is_clean(),
         databases: report.databases.iter().map(database).collect(),
         findings: of(""),
+        unfinished: report
+            .unfinished
+            .iter()
+            .map(|(path, bytes)| UnfinishedDocument {
+                path: path.display().to_string(),
+                bytes: *bytes,
+            })
+            .collect(),
         files: report.files,
         bytes: report.bytes,
         error: failure.map(Failure::body),

@@ -145,7 +145,7 @@ fn code_of_mirror(error: &mirror::Error) -> ExitCode {
             ExitCode::CorruptData
         }
         E::InUse { .. } => ExitCode::TargetInUse,
-        E::BackupExists { .. } => ExitCode::TargetExists,
+        E::ChangedByHand { .. } => ExitCode::BackupChanged,
         E::NoSuchDatabase { .. } => ExitCode::NoSuchDatabase,
         E::NoSpace { .. } => ExitCode::NoSpace,
         E::Untrusted { .. } => ExitCode::WrongService,
@@ -175,6 +175,8 @@ fn code_of_answer(code: ErrorCode) -> ExitCode {
         ErrorCode::SourceUnusable | ErrorCode::SourceUnreadable => ExitCode::SourceUnusable,
         ErrorCode::SourceCorrupt => ExitCode::CorruptData,
         ErrorCode::LogsPruned => ExitCode::LogsPruned,
+        ErrorCode::OtherStore => ExitCode::OtherStore,
+        ErrorCode::Diverged => ExitCode::Diverged,
         ErrorCode::BadRequest | ErrorCode::Conflict => ExitCode::WrongService,
         ErrorCode::Internal | ErrorCode::Unknown => ExitCode::ServiceFailed,
     }

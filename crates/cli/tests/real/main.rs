@@ -2,5 +2,6 @@
 
 mod control;
 mod copies;
+mod increments;
 mod parts;
 mod scene;

@@ -79,7 +79,7 @@ impl Run {
                 Derived::LeftOut(left_out) => kept.left_out.push(left_out),
             }
         }
-        self.files(records, false, &mut kept).await?;
+        self.files(records, seen, false, &mut kept).await?;
 
         let timeout = self.conversation.finish_timeout;
         let mut finished: Finished =
@@ -90,12 +90,13 @@ impl Run {
             kept.files += 1;
             kept.bytes += size_bytes;
         }
-        let logs_bytes: u64 = finished.files.iter().map(|file| file.size_bytes).sum();
+        let new_bytes = |file: &FileInfo| file.size_bytes.saturating_sub(seen.has_bytes(file));
+        let logs_bytes: u64 = finished.files.iter().map(new_bytes).sum();
         self.progress.phase(Phase::Logs, kept.bytes.saturating_add(logs_bytes));
         let (checkpoint, logs): (Vec<_>, Vec<_>) =
             finished.files.iter().cloned().partition(|file| file.kind == FileKind::Checkpoint);
-        self.files(logs, true, &mut kept).await?;
-        self.files(checkpoint, true, &mut kept).await?;
+        self.files(logs, seen, true, &mut kept).await?;
+        self.files(checkpoint, seen, true, &mut kept).await?;
         Ok(Brought { finished, kept, duration: begun.elapsed() })
     }
 
@@ -187,29 +188,34 @@ impl Run {
     async fn files(
         &self,
         files: Vec<FileInfo>,
+        seen: &Seen,
         must_be_whole: bool,
         kept: &mut Kept,
     ) -> Result<()> {
         let mut jobs = Vec::new();
         for file in files {
+            let from = seen.has_bytes(&file);
+            if from > 0 && from == file.size_bytes {
+                continue;
+            }
             self.create(file.clone()).await?;
-            let ranges = ranges(file.size_bytes, self.conversation.block_bytes);
+            let ranges = ranges(from, file.size_bytes, self.conversation.block_bytes);
             let parts = Arc::new(Parts { open: Mutex::new((ranges.len(), Vec::new())), file });
             jobs.extend(ranges.into_iter().map(|range| (Arc::clone(&parts), range)));
         }
         let mut done = stream::iter(jobs)
             .map(|(parts, range)| self.range(parts, range, must_be_whole))
             .buffer_unordered(self.parallel);
-        while let Some(size_bytes) = done.try_next().await? {
-            if let Some(size_bytes) = size_bytes {
+        while let Some(bytes) = done.try_next().await? {
+            if let Some(bytes) = bytes {
                 kept.files += 1;
-                kept.bytes += size_bytes;
+                kept.bytes += bytes;
             }
         }
         Ok(())
     }
 
-    /// Fetches a range; the last range of a file completes it and gives the file's size.
+    /// Fetches a range; the last range of a file completes it and gives how many bytes of it came.
     async fn range(
         &self,
         parts: Arc<Parts>,
@@ -222,12 +228,13 @@ impl Run {
             return Err(became_shorter(file, end.offset_bytes));
         }
         let Some(ends) = parts.ended(range, end) else { return Ok(None) };
+        let first = ends.iter().map(|(range, _)| range.start).min().unwrap_or(0);
         let size_bytes = match joined(&ends) {
             Some(size_bytes) => size_bytes,
             None => self.again(file, &ends).await?,
         };
         self.complete(file.id, size_bytes).await?;
-        Ok(Some(size_bytes))
+        Ok(Some(size_bytes.saturating_sub(first)))
     }
 
     /// The file shrank while its ranges were fetched, so that they do not join: once more, in one.

@@ -9,6 +9,7 @@ fn entry(name: &str) -> DatabaseEntry {
         name: name.to_owned(),
         generation: "20260102T030405Z-00".to_owned(),
         backup_type: BackupType::Full,
+        reason: None,
         store_id: StoreId {
             creation_time: TimestampMs(1),
             random: 2,
@@ -28,6 +29,7 @@ fn entry(name: &str) -> DatabaseEntry {
         },
         first_consistent_tx_id: TxId(5),
         last_tx: LastTx {
+            start_bytes: None,
             tx_id: TxId(5),
             checksum: Checksum(6),
             commit_time: TimestampMs(7),

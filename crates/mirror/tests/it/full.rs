@@ -21,7 +21,7 @@ fn a_full_backup_has_neo4js_layout() {
         assert_eq!(entry.backup_type, BackupType::Full);
         assert_eq!(entry.store_id, copy.session.store_id);
         assert_eq!(entry.last_tx.tx_id, copy.finished.last_tx.tx_id);
-        assert_eq!(entry.checkpoint.position, copy.session.checkpoint.position);
+        assert_eq!(entry.checkpoint.position, copy.session.checkpoint.as_ref().unwrap().position);
         assert_eq!(entry.left_out[0].path, "neostore.counts.db");
         assert_eq!(entry.bytes_transferred, 12345);
         let logs = entry.files.iter().filter(|file| file.kind == FileKind::Log);
@@ -46,7 +46,7 @@ fn a_record_store_may_shrink() {
     let promised = copy.bytes_of("neostore.propertystore.db").0.clone();
     copy.bytes_of("neostore.propertystore.db").1.truncate(8192);
     let mirror = Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap();
-    let staged = mirror.begin(&copy.session).unwrap();
+    let staged = mirror.begin(&copy.session, mirror::Reason::FirstBackup).unwrap();
     staged.create(&promised).unwrap();
     staged.write_at(promised.id, 0, &[7; 5000]).unwrap();
     staged.discard(promised.id).unwrap();
@@ -73,8 +73,6 @@ fn databases_do_not_disturb_each_other() {
     let first = Copy::of(FIXTURES[0], "neo4j");
     first.run(&mirror).unwrap();
     let second = Copy::of(FIXTURES[1], odd).run(&mirror).unwrap();
-    assert!(mirror.refuse_existing(odd).is_err());
-    assert!(mirror.refuse_existing("other").is_ok());
     first.changed(7).run(&mirror).unwrap();
     drop(mirror);
     let backup = Backup::open(dir.path()).unwrap();
@@ -93,7 +91,7 @@ fn the_old_backup_stays_until_the_new_one_is_complete() {
     copy.back_up(real(), dir.path()).unwrap();
     let before = tree(dir.path());
     let mirror = Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap();
-    let staged = mirror.begin(&copy.changed(1).session).unwrap();
+    let staged = mirror.begin(&copy.changed(1).session, mirror::Reason::FirstBackup).unwrap();
     copy.changed(1).feed(&staged).unwrap();
     assert!(verify(dir.path()).is_clean());
     drop(staged);
@@ -114,7 +112,7 @@ fn derived_files_may_be_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let mut copy = Copy::of(FIXTURES[0], "neo4j");
     let mirror = Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap();
-    let staged = mirror.begin(&copy.session).unwrap();
+    let staged = mirror.begin(&copy.session, mirror::Reason::FirstBackup).unwrap();
     copy.feed(&staged).unwrap();
     staged.discard(1000).unwrap();
     copy.finished.stale = vec![wire::api::StaleFile { id: 1001, reason: "dropped".into() }];
@@ -130,7 +128,7 @@ fn derived_files_may_be_given_up() {
     );
     assert!(verify(dir.path()).is_clean());
     // A record store is not to be given up.
-    let staged = mirror.begin(&copy.session).unwrap();
+    let staged = mirror.begin(&copy.session, mirror::Reason::FirstBackup).unwrap();
     copy.finished.stale.clear();
     copy.feed(&staged).unwrap();
     let record = copy.bytes_of("neostore.nodestore.db").0.id;
@@ -146,7 +144,9 @@ fn copies_may_be_under_way_at_the_same_time() {
     let mirror = Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap();
     let copies = [Copy::of(FIXTURES[0], "neo4j"), Copy::of(FIXTURES[1], "system")];
     for _ in 0..2 {
-        let staged = copies.each_ref().map(|copy| mirror.begin(&copy.session).unwrap());
+        let staged = copies
+            .each_ref()
+            .map(|copy| mirror.begin(&copy.session, mirror::Reason::FirstBackup).unwrap());
         copies.iter().zip(&staged).for_each(|(copy, staged)| copy.feed(staged).unwrap());
         for (copy, staged) in copies.iter().zip(&staged) {
             staged.commit(&copy.outcome()).unwrap();

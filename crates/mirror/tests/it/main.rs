@@ -2,6 +2,7 @@
 
 mod crash;
 mod full;
+mod increment;
 mod refuse;
 mod support;
 mod verify;

@@ -155,10 +155,10 @@ fn hostile_names_and_sizes_are_refused() {
     for name in ["", ".", "..", "a/b", "/", "../x", ".hidden", "a\0b", &"x".repeat(300)] {
         let mut session = copy.session.clone();
         session.database = name.to_owned();
-        let error = mirror.begin(&session).unwrap_err();
+        let error = mirror.begin(&session, mirror::Reason::FirstBackup).unwrap_err();
         assert!(matches!(error, Error::Untrusted { .. }), "{name:?}: {error}");
     }
-    let staged = mirror.begin(&copy.session).unwrap();
+    let staged = mirror.begin(&copy.session, mirror::Reason::FirstBackup).unwrap();
     for path in ["", ".", "..", "/etc/x", "../x", "a/../b", "a//b", "a/", "a\0b"] {
         let file = FileInfo { id: 1, kind: FileKind::Record, path: path.to_owned(), size_bytes: 1 };
         assert!(staged.create(&file).is_err(), "{path:?}");
@@ -176,7 +176,7 @@ fn hostile_names_and_sizes_are_refused() {
     staged.block(9, 5, [0; 32]).unwrap_err();
     // Each is allowed, together they have too many blocks.
     let session = Session { block_bytes: 16, ..copy.session.clone() };
-    let small = mirror.begin(&session).unwrap();
+    let small = mirror.begin(&session, mirror::Reason::FirstBackup).unwrap();
     let many = |id| FileInfo { id, ..file(FileKind::Record, &format!("many{id}"), 2 << 20) };
     let refused = (100..120).find_map(|id| small.create(&many(id)).err()).unwrap();
     assert!(refused.to_string().contains("blocks"), "{refused}");
@@ -186,7 +186,7 @@ fn hostile_names_and_sizes_are_refused() {
     let mut session = copy.session.clone();
     session.files[0].size_bytes = 1 << 60;
     session.block_bytes = 1 << 50;
-    let error = open(&target).unwrap().begin(&session).unwrap_err();
+    let error = open(&target).unwrap().begin(&session, mirror::Reason::FirstBackup).unwrap_err();
     assert!(error.is_no_space(), "{error}");
 }
 
@@ -242,7 +242,7 @@ fn a_copy_that_is_not_whole_is_refused() {
     copy.finished.first_consistent_tx_id.0 = copy.finished.last_tx.tx_id.0 + 1;
     assert!(matches!(check("consistent after its end", &copy), Error::Corrupt { .. }));
     let mut copy = good.clone();
-    copy.session.checkpoint.tx_id.0 -= 1;
+    copy.session.checkpoint.as_mut().unwrap().tx_id.0 -= 1;
     assert!(matches!(check("another checkpoint", &copy), Error::Corrupt { .. }));
     let mut copy = good.clone();
     copy.session.store_id.random ^= 1;
@@ -256,7 +256,7 @@ fn a_block_written_again_must_be_hashed_again() {
     let dir = tempfile::tempdir().unwrap();
     let copy = Copy::of(FIXTURES[0], "neo4j");
     let mirror = open(dir.path()).unwrap();
-    let staged = mirror.begin(&copy.session).unwrap();
+    let staged = mirror.begin(&copy.session, mirror::Reason::FirstBackup).unwrap();
     let file = FileInfo { id: 1, kind: FileKind::Record, path: "f".into(), size_bytes: 5000 };
     staged.create(&file).unwrap();
     staged.write_at(1, 0, &[1; 5000]).unwrap();

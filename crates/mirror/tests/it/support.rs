@@ -49,7 +49,12 @@ fn contents(copy: &HotCopy, file: &FileInfo) -> Vec<u8> {
 impl Copy {
     /// Of a fixture's database, by the real source; with a nested derived file and an empty one.
     pub fn of(name: &str, database: &str) -> Self {
-        let installation = Installation::from_data(&fixture(name)).unwrap();
+        Self::at(&fixture(name), database)
+    }
+
+    /// Of a data directory.
+    pub fn at(data: &Path, database: &str) -> Self {
+        let installation = Installation::from_data(data).unwrap();
         let copy = HotCopy::begin(&installation.database("neo4j").unwrap()).unwrap();
         let mut bytes = Vec::new();
         let mut files: Vec<FileInfo> = copy.files().iter().map(info).collect();
@@ -75,13 +80,13 @@ impl Copy {
             state: DatabaseState::Offline,
             store_id: copy.store_id().clone(),
             external_uuid: format!("{:032x}", u128::from_be_bytes(copy.external_uuid())),
-            checkpoint: CheckpointInfo {
+            checkpoint: Some(CheckpointInfo {
                 tx_id: c.tx_id,
                 position: c.position,
                 time: c.time,
                 kernel_version: c.kernel_version,
                 reason: c.reason.clone(),
-            },
+            }),
             block_bytes: BLOCK_BYTES,
             files,
             left_out: vec![LeftOut { path: "neostore.counts.db".into(), reason: "test".into() }],
@@ -91,6 +96,7 @@ impl Copy {
             stale: Vec::new(),
             first_consistent_tx_id: done.first_consistent_tx_id,
             last_tx: LastTx {
+                start_bytes: done.last_tx.start_bytes,
                 tx_id: done.last_tx.tx_id,
                 checksum: done.last_tx.checksum,
                 commit_time: done.last_tx.commit_time,
@@ -119,7 +125,7 @@ impl Copy {
 
     /// All of the copy into a mirror, and its commit.
     pub fn run(&self, mirror: &Mirror) -> Result<DatabaseEntry, Error> {
-        let staged = mirror.begin(&self.session)?;
+        let staged = mirror.begin(&self.session, mirror::Reason::FirstBackup)?;
         self.feed(&staged)?;
         staged.commit(&self.outcome())
     }
@@ -166,4 +172,144 @@ pub fn tree(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         (entry.path, bytes)
     };
     fs::walk(dir).unwrap().into_iter().map(read).collect()
+}
+
+/// A fixture's data directory; record stores that it lacks are empty.
+pub fn whole(name: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::walk(&fixture(name)).unwrap() {
+        let to = dir.path().join(&entry.path);
+        match entry.kind {
+            fs::EntryKind::Dir => std::fs::create_dir_all(to).unwrap(),
+            _ => drop(std::fs::copy(fixture(name).join(&entry.path), to).unwrap()),
+        }
+    }
+    let store = dir.path().join("databases/neo4j");
+    for file in formats::record_store::MANDATORY {
+        if !store.join(file.file_name()).exists() {
+            std::fs::write(store.join(file.file_name()), b"").unwrap();
+        }
+    }
+    dir
+}
+
+/// The log of a fixture that was cut in its middle, as the server had it then.
+pub struct Young {
+    dir: tempfile::TempDir,
+}
+
+/// What an increment brings.
+#[derive(Clone)]
+pub struct Step {
+    pub session: Session,
+    pub finished: Finished,
+    /// Files, each with the bytes from an offset on.
+    pub bytes: Vec<(FileInfo, u64, Vec<u8>)>,
+}
+
+impl Young {
+    /// The fixture when it had only its first checkpoint and half of its first log.
+    pub fn of(name: &str) -> Self {
+        let dir = whole(name);
+        let logs = dir.path().join("transactions/neo4j");
+        let path = logs.join("checkpoint.0");
+        let bytes = std::fs::read(&path).unwrap();
+        let file = formats::checkpoint::decode_file(&bytes).unwrap().unwrap();
+        let (first, end) = &file.entries[0];
+        std::fs::write(&path, &bytes[..*end as usize]).unwrap();
+        for number in 1..9 {
+            let _ = std::fs::remove_file(logs.join(format!("neostore.transaction.db.{number}")));
+        }
+        let path = logs.join("neostore.transaction.db.0");
+        let log = std::fs::read(&path).unwrap();
+        let from = first.position.offset_bytes;
+        let mut reader = formats::txlog::BatchReader::new(&log[from as usize..], from);
+        let ends: Vec<u64> =
+            std::iter::from_fn(|| reader.next_batch().unwrap()).map(|batch| batch.end).collect();
+        assert!(ends.len() > 4, "{name}: {ends:?}");
+        std::fs::write(&path, &log[..ends[ends.len() / 2] as usize]).unwrap();
+        Self { dir }
+    }
+
+    pub fn copy(&self, database: &str) -> Copy {
+        Copy::at(self.dir.path(), database)
+    }
+}
+
+impl Step {
+    /// From what a backup ends with to the fixture's present state, by the real source.
+    pub fn of(name: &str, after: &wire::api::After, database: &str) -> Self {
+        let home = whole(name);
+        let installation = Installation::from_data(home.path()).unwrap();
+        let last = after.last_tx;
+        let source_after = source::After {
+            store_id: after.store_id.clone(),
+            external_uuid: u128::from_str_radix(&after.external_uuid, 16).unwrap().to_be_bytes(),
+            last_tx: source::LastTx {
+                tx_id: last.tx_id,
+                checksum: last.checksum,
+                commit_time: last.commit_time,
+                start_bytes: last.start_bytes,
+                end: last.end,
+            },
+        };
+        let database_of = installation.database("neo4j").unwrap();
+        let increment = source::Increment::begin(&database_of, source_after).unwrap();
+        let done = increment.finish().unwrap();
+        let first = format!("neostore.transaction.db.{}", last.end.version);
+        let mut bytes = Vec::new();
+        for file in &done.files {
+            // Some bytes that the backup has already, as a service's blocks bring them.
+            let has = if file.path == first { last.end.offset_bytes } else { 0 };
+            let from = has.saturating_sub(1000);
+            if has == file.size_bytes {
+                continue;
+            }
+            let mut content = vec![0; usize::try_from(file.size_bytes - from).unwrap()];
+            assert_eq!(increment.read_at(file.id, from, &mut content).unwrap(), content.len());
+            bytes.push((info(file), from, content));
+        }
+        let session = Session {
+            session_id: "test".into(),
+            lease_seconds: 60,
+            database: database.into(),
+            state: DatabaseState::Offline,
+            store_id: after.store_id.clone(),
+            external_uuid: after.external_uuid.clone(),
+            checkpoint: None,
+            block_bytes: BLOCK_BYTES,
+            files: Vec::new(),
+            left_out: Vec::new(),
+        };
+        let finished = Finished {
+            files: done.files.iter().map(info).collect(),
+            stale: Vec::new(),
+            first_consistent_tx_id: done.first_consistent_tx_id,
+            last_tx: LastTx {
+                tx_id: done.last_tx.tx_id,
+                checksum: done.last_tx.checksum,
+                commit_time: done.last_tx.commit_time,
+                start_bytes: done.last_tx.start_bytes,
+                end: done.last_tx.end,
+            },
+            transactions: done.transactions,
+        };
+        Self { session, finished, bytes }
+    }
+
+    /// All of it into a backup, and its commit.
+    pub fn run(&self, mirror: &Mirror) -> Result<DatabaseEntry, Error> {
+        let down = |e: client::SinkError| *e.downcast::<Error>().unwrap();
+        let increment = mirror.append(&self.session)?;
+        for (file, from, bytes) in &self.bytes {
+            increment.create(file).map_err(down)?;
+            for (index, piece) in bytes.chunks(30_000).enumerate() {
+                let at = from + index as u64 * 30_000;
+                increment.write_at(file.id, at, piece).map_err(down)?;
+            }
+            increment.complete(file.id, file.size_bytes).map_err(down)?;
+        }
+        let outcome = Outcome { finished: &self.finished, left_out: &[], bytes_transferred: 54321 };
+        increment.commit(&outcome)
+    }
 }

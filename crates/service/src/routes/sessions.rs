@@ -54,7 +54,7 @@ pub(super) async fn open(
     }
     let catalog = Arc::clone(&shared.config.catalog);
     let name = database.clone();
-    let begun = blocking(move || catalog.begin(&name)).await?;
+    let begun = blocking(move || catalog.begin(&name, request.after.as_ref())).await?;
     if begun.files.len() > MAX_FILES {
         let message = format!("database {database:?} has more than {MAX_FILES} files");
         return Err(Refusal::new(ErrorCode::SourceUnusable, message));

@@ -81,8 +81,13 @@ fn every_field_is_in_the_document() {
         kernel_version: KernelVersion(20),
         reason: String::new(),
     };
-    let last_tx =
-        LastTx { tx_id: TxId(1), checksum: Checksum(1), commit_time: TimestampMs(1), end };
+    let last_tx = LastTx {
+        tx_id: TxId(1),
+        checksum: Checksum(1),
+        commit_time: TimestampMs(1),
+        start_bytes: Some(1),
+        end,
+    };
     let detail = ErrorDetail {
         code: ErrorCode::Internal,
         message: String::new(),
@@ -97,7 +102,9 @@ fn every_field_is_in_the_document() {
     };
     check("Database", &database);
     check("DatabaseList", &DatabaseList { service_version: String::new(), databases: vec![] });
-    check("OpenSession", &OpenSession { database: String::new() });
+    let after = After { store_id: store_id.clone(), external_uuid: String::new(), last_tx };
+    check("After", &after);
+    check("OpenSession", &OpenSession { database: String::new(), after: Some(after) });
     check("LogPosition", &end);
     check("StoreId", &store_id);
     check("CheckpointInfo", &checkpoint);
@@ -126,7 +133,7 @@ fn every_field_is_in_the_document() {
         state: DatabaseState::Online,
         store_id,
         external_uuid: String::new(),
-        checkpoint,
+        checkpoint: Some(checkpoint),
         block_bytes: 1,
         files: vec![],
         left_out: vec![],
@@ -155,6 +162,8 @@ fn every_word_is_in_the_document() {
         SourceUnreadable,
         SourceCorrupt,
         LogsPruned,
+        OtherStore,
+        Diverged,
         Internal,
         Unknown,
     ];

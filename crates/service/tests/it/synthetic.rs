@@ -100,7 +100,7 @@ impl Catalog for Synthetic {
         Ok(vec![database("neo4j"), database("system")])
     }
 
-    fn begin(&self, database: &str) -> Result<Begun, ErrorDetail> {
+    fn begin(&self, database: &str, _: Option<&wire::api::After>) -> Result<Begun, ErrorDetail> {
         if database != "neo4j" {
             return Err(fail(ErrorCode::NotFound, "no such database"));
         }
@@ -117,13 +117,13 @@ impl Catalog for Synthetic {
                 minor: 1,
             },
             external_uuid: "00".repeat(16),
-            checkpoint: CheckpointInfo {
+            checkpoint: Some(CheckpointInfo {
                 tx_id: TxId(7),
                 position: LogPosition { version: LogVersion(3), offset_bytes: 128 },
                 time: TimestampMs(3),
                 kernel_version: KernelVersion(20),
                 reason: "test".into(),
-            },
+            }),
             files: infos(&self.0.files, 0),
             left_out: vec![LeftOut { path: "schema/index/x".into(), reason: "moved".into() }],
         })
@@ -185,6 +185,7 @@ impl HotCopy for SyntheticCopy {
             stale: stale.map(|id| StaleFile { id: *id, reason: "dropped".into() }).collect(),
             first_consistent_tx_id: TxId(9),
             last_tx: LastTx {
+                start_bytes: None,
                 tx_id: TxId(12),
                 checksum: Checksum(5),
                 commit_time: TimestampMs(6),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use source::{Error, FileKind, HotCopy, scan_logs};
+use source::{Error, FileKind, HotCopy, LogSizes, scan_logs};
 
 use crate::home::{Home, read};
 
@@ -188,7 +188,9 @@ fn no_flipped_byte_shortens_a_backup() {
     keep_first_checkpoint(&home);
     let copy = home.begin();
     let (c, whole) = (copy.checkpoint().position, copy.finish().unwrap().last_tx);
-    let scan = || scan_logs(&home.log(""), c, copy.store_id(), &mut |_, _| ());
+    let log_bytes = std::fs::metadata(home.log(LOG)).unwrap().len();
+    let sizes = LogSizes::from([(c.version, log_bytes)]);
+    let scan = || scan_logs(&home.log(""), &sizes, c, copy.store_id(), &mut |_, _| ());
     assert_eq!(scan().unwrap().last, Some(whole));
     for at in (c.offset_bytes..whole.end.offset_bytes).step_by(97) {
         change(&home, LOG, |file| flip(file, at));

@@ -4,3 +4,4 @@ mod databases;
 mod derived;
 mod ends;
 mod home;
+mod increment;

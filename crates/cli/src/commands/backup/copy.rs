@@ -1,10 +1,11 @@
-//! The copy of one database: session, staging, streams, commit.
+//! The backup of one database: full or incremental, session, streams, commit.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Client, CopyReport, Sink};
-use mirror::{DatabaseEntry, Mirror, Outcome, Staged};
+use client::{Client, Copy, CopyReport, Sink};
+use mirror::{DatabaseEntry, Increment, Mirror, Outcome, Reason, Staged};
+use wire::api::{After, Session};
 
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result, chain};
@@ -20,50 +21,103 @@ pub struct Run<'a> {
     pub client: &'a Client,
     pub mirror: &'a Arc<Mirror>,
     pub interrupt: &'a Interrupt,
+    pub full: bool,
+    pub no_fallback: bool,
+    pub output: Output,
+}
+
+/// What keeps a copy: a new backup beside the old one, or new transactions for it.
+trait Keep: Sink + Sized {
+    fn commit(&self, outcome: &Outcome<'_>) -> mirror::Result<DatabaseEntry>;
+}
+
+impl Keep for Staged {
+    fn commit(&self, outcome: &Outcome<'_>) -> mirror::Result<DatabaseEntry> {
+        Self::commit(self, outcome)
+    }
+}
+
+impl Keep for Increment {
+    fn commit(&self, outcome: &Outcome<'_>) -> mirror::Result<DatabaseEntry> {
+        Self::commit(self, outcome)
+    }
 }
 
 impl Run<'_> {
-    /// Copies a database; on a failure the backup that was there is as it was.
-    pub async fn database(&self, name: &str, full: bool, output: Output) -> Result<DatabaseEntry> {
-        if !full {
-            self.mirror.refuse_existing(name)?;
+    /// Backs up a database, in full where there is nothing to go on from; on a failure the backup
+    /// that was there is as it was.
+    pub async fn database(&self, name: &str) -> Result<DatabaseEntry> {
+        let exists = self.mirror.manifest().database(name).is_some();
+        if self.full || !exists {
+            let reason = if exists { Reason::Requested } else { Reason::FirstBackup };
+            return self.full(name, reason).await;
         }
-        let mut copy = tokio::select! {
-            copy = self.client.open(name) => copy?,
-            () = self.interrupt.wait() => return Err(Failure::interrupted()),
+        let (mirror, database) = (Arc::clone(self.mirror), name.to_owned());
+        let Some(after) = blocking(move || mirror.after(&database)).await?? else {
+            return self.full(name, Reason::FirstBackup).await;
         };
-        let (mirror, session) = (Arc::clone(self.mirror), copy.session().clone());
-        let staged = match blocking(move || mirror.begin(&session)).await? {
-            Ok(staged) => Arc::new(staged),
+        match self.increment(name, after).await {
+            Err(failure) if failure.code == ExitCode::LogsPruned && !self.no_fallback => {
+                let message = &failure.message;
+                self.output.warning(format!("{name}: a new full backup is made: {message}"));
+                self.full(name, Reason::LogsPruned).await
+            }
+            done => done,
+        }
+    }
+
+    async fn full(&self, name: &str, reason: Reason) -> Result<DatabaseEntry> {
+        let mirror = Arc::clone(self.mirror);
+        let copy = self.open(self.client.open(name)).await?;
+        self.keep(copy, move |session| mirror.begin(session, reason)).await
+    }
+
+    async fn increment(&self, name: &str, after: After) -> Result<DatabaseEntry> {
+        let mirror = Arc::clone(self.mirror);
+        let copy = self.open(self.client.open_after(name, after)).await?;
+        self.keep(copy, move |session| mirror.append(session)).await
+    }
+
+    async fn open(&self, opening: impl Future<Output = client::Result<Copy>>) -> Result<Copy> {
+        tokio::select! {
+            copy = opening => Ok(copy?),
+            () = self.interrupt.wait() => Err(Failure::interrupted()),
+        }
+    }
+
+    async fn keep<T: Keep>(
+        &self,
+        mut copy: Copy,
+        begin: impl FnOnce(&Session) -> mirror::Result<T> + Send + 'static,
+    ) -> Result<DatabaseEntry> {
+        let session = copy.session().clone();
+        let name = session.database.clone();
+        let kept = match blocking(move || begin(&session)).await? {
+            Ok(kept) => Arc::new(kept),
             Err(error) => {
                 copy.abort().await;
                 return Err(error.into());
             }
         };
-        let progress = Progress::start(name, output);
-        let sink: Arc<dyn Sink> = Arc::<Staged>::clone(&staged);
+        let progress = Progress::start(&name, self.output);
+        let sink: Arc<dyn Sink> = Arc::<T>::clone(&kept);
         let ran = tokio::select! {
             ran = copy.run(sink, progress.meter()) => ran.map_err(Failure::from),
             () = self.interrupt.wait() => Err(Failure::interrupted()),
         };
         drop(progress);
         match ran {
-            Ok(report) => self.commit(staged, report, output).await,
+            Ok(report) => self.commit(kept, report).await,
             Err(failure) => {
                 copy.abort().await;
-                release(staged).await;
+                release(kept).await;
                 Err(failure)
             }
         }
     }
 
     /// Proves and keeps what has come. A signal does not cut this off: a second one does.
-    async fn commit(
-        &self,
-        staged: Arc<Staged>,
-        report: CopyReport,
-        output: Output,
-    ) -> Result<DatabaseEntry> {
+    async fn commit<T: Keep>(&self, kept: Arc<T>, report: CopyReport) -> Result<DatabaseEntry> {
         let name = report.session.database.clone();
         let committed = blocking(move || {
             let outcome = Outcome {
@@ -71,12 +125,12 @@ impl Run<'_> {
                 left_out: &report.left_out,
                 bytes_transferred: report.bytes_transferred,
             };
-            staged.commit(&outcome)
+            kept.commit(&outcome)
         });
         match committed.await? {
             Ok(entry) => Ok(entry),
             Err(error @ mirror::Error::RollForward(_)) => {
-                output.warning(format!("{name}: {}; {}", chain(&error), error.hint()));
+                self.output.warning(format!("{name}: {}; {}", chain(&error), error.hint()));
                 let entry = self.mirror.manifest().database(&name).cloned();
                 entry.ok_or_else(|| error.into())
             }
@@ -92,7 +146,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 }
 
 /// Removes what was staged, once the last write that is under way has ended.
-async fn release(staged: Arc<Staged>) {
+async fn release<T: Keep>(staged: Arc<T>) {
     let since = tokio::time::Instant::now();
     while Arc::strong_count(&staged) > 1 && since.elapsed() < RELEASE_TIME {
         tokio::time::sleep(Duration::from_millis(5)).await;

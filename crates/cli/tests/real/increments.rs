@@ -1,0 +1,171 @@
+//! The manual's sentences on incremental backups, each against a real server under load.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use testkit::load::{Load, LoadOptions};
+use testkit::program::Service;
+use testkit::versions::{self, Version};
+
+use crate::scene::{Copy, Scene, arg, copies, one_at_a_time, program, start_and_examine};
+
+/// Backs up into the same directory and says how the user database was backed up.
+fn again(scene: &Scene, service: &Service, expected: &str) -> Result<Copy> {
+    let copy = scene.back_up(service, "backup", &[])?;
+    let found = copy.database("neo4j")["type"].as_str().context("a type")?;
+    ensure!(found == expected, "{found} instead of {expected}: {}", copy.report);
+    Ok(copy)
+}
+
+fn outcome(
+    service: &Service,
+    to: &Path,
+    more: &[&str],
+) -> Result<(Option<i32>, serde_json::Value)> {
+    let port = service.port.to_string();
+    let line = ["-host", "127.0.0.1", "-port", &port, "-to", arg(to), "--json"];
+    program().outcome(&[line.as_slice(), more].concat())
+}
+
+/// A copy by hand, as the manual has it: "replace the files in the data directory".
+fn copy_by_hand(backup: &Path, home: &Path) -> Result<()> {
+    std::fs::create_dir_all(home)?;
+    let status = Command::new("cp").arg("-r").arg(backup).arg(home.join("data")).status()?;
+    ensure!(status.success());
+    Ok(())
+}
+
+/// "Incremental when a backup is there and the logs since are present"; "it copies new transactions;
+/// the result is consistent and current"; "backups are fully functional databases", both by
+/// `restore` and by hand. Logs rotate and checkpoints are taken between and in the increments, and
+/// the server is restarted once.
+#[test]
+fn increments_bring_the_backup_to_the_present() -> Result<()> {
+    let _guard = one_at_a_time();
+    for version in versions::under_test("increments") {
+        let mut scene =
+            Scene::begin(&version, |server| server.setting("db.tx_log.rotation.size", "1m"))?;
+        let service = scene.serve()?;
+        let first = again(&scene, &service, "full")?;
+        ensure!(first.database("neo4j")["reason"] == "first backup", "{}", first.report);
+        let mut last = first;
+        for _ in 0..copies(4, 10) {
+            std::thread::sleep(Duration::from_millis(700));
+            let next = again(&scene, &service, "incremental")?;
+            let id = |copy: &Copy| copy.database("neo4j")["last_tx_id"].as_u64();
+            ensure!(id(&next) > id(&last), "nothing new: {}", next.report);
+            ensure!(next.report["databases"].as_array().is_some_and(|all| all.len() == 2));
+            last = next;
+        }
+        let Scene { mut live, load, dir, .. } = scene;
+        load.stop()?;
+        live.stop()?;
+        live.start_again()?;
+        let load = Load::start(&live, LoadOptions::default())?;
+        scene = Scene { version, live, load, dir };
+        std::thread::sleep(Duration::from_secs(3));
+        last = again(&scene, &service, "incremental")?;
+        drop(service);
+        let (version, dir) = scene.end()?;
+        let by_hand = dir.path().join("by-hand");
+        copy_by_hand(&last.backup, &by_hand)?;
+        last.prove(&version, &dir.path().join("restored"))?;
+        start_and_examine(&version, &by_hand, &last.expected, true)?;
+    }
+    Ok(())
+}
+
+/// "Logs already removed by the retention policy: full backup instead", and the old one stays until
+/// then; `--no-fallback` makes it a failure that changes nothing.
+#[test]
+fn pruned_logs_lead_to_a_full_backup() -> Result<()> {
+    let _guard = one_at_a_time();
+    for version in versions::one_under_test("pruned logs", versions::V2026_08) {
+        let scene = Scene::begin(&version, |server| {
+            server
+                .setting("db.tx_log.rotation.size", "128k")
+                .setting("db.tx_log.rotation.retention_policy", "keep_none")
+                .setting("db.checkpoint.interval.time", "2s")
+        })?;
+        let service = scene.serve()?;
+        again(&scene, &service, "full")?;
+        std::thread::sleep(Duration::from_secs(8));
+        let to = scene.dir.path().join("backup");
+        let manifest = std::fs::read(to.join(".neo4j-backup.json"))?;
+        let (code, failed) = outcome(&service, &to, &["--no-fallback", "--database", "neo4j"])?;
+        ensure!(code == Some(22) && failed["error"]["code"] == "logs_pruned", "{failed}");
+        ensure!(std::fs::read(to.join(".neo4j-backup.json"))? == manifest, "it was changed");
+        let fallback = again(&scene, &service, "full")?;
+        ensure!(fallback.database("neo4j")["reason"] == "logs pruned", "{}", fallback.report);
+        drop(service);
+        let (version, dir) = scene.end()?;
+        fallback.prove(&version, &dir.path().join("restored"))?;
+    }
+    Ok(())
+}
+
+/// "Fails when it holds a backup of a different store"; a server that was restored from an older
+/// backup has another history under the same store id; a backup that Neo4j was started on is none of
+/// ours any more. Each is refused with a code of its own, and nothing is changed.
+#[test]
+fn what_an_increment_refuses() -> Result<()> {
+    let _guard = one_at_a_time();
+    for version in versions::one_under_test("what an increment refuses", versions::V5_26) {
+        refusals(&version)?;
+    }
+    Ok(())
+}
+
+fn refusals(version: &Version) -> Result<()> {
+    let scene = Scene::begin(version, |server| server)?;
+    let service = scene.serve()?;
+    let old = scene.back_up(&service, "old", &[])?;
+    std::thread::sleep(Duration::from_secs(2));
+    let newer = scene.back_up(&service, "newer", &[])?;
+    drop(service);
+    let (version, dir) = scene.end()?;
+
+    // The same store, restored to an earlier state, that went another way from there.
+    let home = dir.path().join("restored");
+    let data = home.join("data");
+    program().json(&["restore", "--from", arg(&old.backup), "--to", arg(&data), "--json"])?;
+    let mut live = testkit::server::Server::builder(&version).home(&home).start()?;
+    let load = Load::start(&live, LoadOptions::default())?;
+    std::thread::sleep(Duration::from_secs(8));
+    load.stop()?;
+    let service = program().serve(&["--config", arg(&live.conf())])?;
+    let before = std::fs::read(newer.backup.join(".neo4j-backup.json"))?;
+    let (code, refused) = outcome(&service, &newer.backup, &["--database", "neo4j"])?;
+    ensure!(code == Some(24) && refused["error"]["code"] == "diverged", "{code:?} {refused}");
+    eprintln!("{refused}");
+    ensure!(std::fs::read(newer.backup.join(".neo4j-backup.json"))? == before, "it was changed");
+    program().json(&["verify", "--from", arg(&newer.backup), "--json"])?;
+    // The backup that it was restored from is part of its history.
+    let (code, joined) = outcome(&service, &old.backup, &["--database", "neo4j"])?;
+    ensure!(code == Some(0) && joined["databases"][0]["type"] == "incremental", "{joined}");
+    drop(service);
+    live.stop()?;
+
+    // Neo4j was started on the backup itself.
+    let started = dir.path().join("started");
+    copy_by_hand(&newer.backup, &started)?;
+    testkit::server::Server::builder(&version).home(&started).start()?.stop()?;
+    let service = program().serve(&["--config", arg(&live.conf())])?;
+    let (code, refused) = outcome(&service, &started.join("data"), &["--database", "neo4j"])?;
+    eprintln!("{refused}");
+    ensure!(code == Some(36) && refused["error"]["code"] == "backup_changed", "{code:?} {refused}");
+    drop(service);
+
+    // Another store under the same name.
+    let other = dir.path().join("other");
+    let mut live = testkit::server::Server::builder(&version).home(&other).start()?;
+    let service = program().serve(&["--config", arg(&live.conf())])?;
+    let (code, refused) = outcome(&service, &newer.backup, &["--database", "neo4j"])?;
+    eprintln!("{refused}");
+    ensure!(code == Some(23) && refused["error"]["code"] == "other_store", "{code:?} {refused}");
+    drop(service);
+    live.stop()?;
+    Ok(())
+}

@@ -1,0 +1,411 @@
+//! An increment: new bytes of the transaction logs, appended in place.
+//!
+//! Log bytes behind what the manifest says are not part of the backup, so the manifest's rename is
+//! the commit here too: before it nothing has changed, whatever was appended. What a killed run
+//! appended is cut off again by the next one.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use client::{Sink, SinkError};
+use formats::LogVersion;
+use fs::DiskFile;
+use jiff::Timestamp;
+use source::{LOG_PREFIX, LogSizes, log_path};
+use wire::api::{FileInfo, FileKind, Session};
+
+use crate::backup::locate;
+use crate::layout::{Area, FILE_MODE};
+use crate::manifest::{FileEntry, HASH_BYTES};
+use crate::mirror::Inner;
+use crate::staged::{Outcome, require_space};
+use crate::{BackupType, DatabaseEntry, Error, Result, chain, verify};
+
+const READ_BYTES: usize = 256 << 10;
+
+/// New transactions for the backup of one database. Dropped before [`Increment::commit`], what was
+/// appended is cut off again and the backup is as it was.
+#[derive(Debug)]
+pub struct Increment {
+    inner: Arc<Inner>,
+    before: DatabaseEntry,
+    log_dir: PathBuf,
+    started: Timestamp,
+    files: Mutex<BTreeMap<u32, Appended>>,
+    committed: AtomicBool,
+}
+
+#[derive(Clone, Debug)]
+struct Appended {
+    path: PathBuf,
+    name: String,
+    file: Arc<dyn DiskFile>,
+    /// Bytes that the backup has already; these must come again as they are.
+    old_bytes: u64,
+    size_bytes: u64,
+    complete: bool,
+}
+
+impl Increment {
+    pub(crate) fn begin(inner: Arc<Inner>, session: &Session) -> Result<Self> {
+        let Some(before) = inner.manifest().database(&session.database).cloned() else {
+            return Err(Error::untrusted("an increment of a database that has no backup"));
+        };
+        if session.store_id != before.store_id || session.external_uuid != before.external_uuid {
+            return Err(Error::untrusted("an increment of another store"));
+        }
+        let log_dir = locate(&inner.dir, &before).dir(Area::Transactions).to_owned();
+        Ok(Self {
+            inner,
+            before,
+            log_dir,
+            started: Timestamp::now(),
+            files: Mutex::default(),
+            committed: AtomicBool::new(false),
+        })
+    }
+
+    /// Proves that what has come goes on from the backup's last transaction without a gap, and makes
+    /// it part of the backup. On an error the backup is as it was.
+    pub fn commit(&self, outcome: &Outcome<'_>) -> Result<DatabaseEntry> {
+        let finished = outcome.finished;
+        let files: Vec<Appended> = self.lock().values().cloned().collect();
+        let mut entry = self.before.clone();
+        for file in &files {
+            if !file.complete {
+                return Err(Error::incomplete(&file.name, "its end never came"));
+            }
+            file.file.sync()?;
+        }
+        if files.iter().any(|file| file.old_bytes == 0) {
+            self.inner.disk.sync_dir(&self.log_dir)?;
+        }
+        entry.backup_type = BackupType::Incremental;
+        entry.reason = None;
+        entry.last_tx = (&finished.last_tx).into();
+        entry.transactions = entry.transactions.saturating_add(finished.transactions);
+        for file in &files {
+            self.list(&mut entry, file)?;
+        }
+        self.require_promised(&entry, finished)?;
+        if finished.transactions > 0 {
+            chain::check_increment(&self.log_dir, &self.before, &entry)?;
+        }
+        let now = Timestamp::now();
+        entry.started = self.started;
+        entry.finished = now;
+        entry.duration_ms =
+            u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(0);
+        entry.bytes_transferred = outcome.bytes_transferred;
+        self.committed.store(true, Ordering::SeqCst);
+        let done = self.inner.replace(entry.clone());
+        if done.is_err() && !self.is_listed(&entry) {
+            self.committed.store(false, Ordering::SeqCst);
+        }
+        done.map(|()| entry)
+    }
+
+    /// Asked of the disk, because a rename that reports an error may have happened.
+    fn is_listed(&self, entry: &DatabaseEntry) -> bool {
+        let found = crate::manifest::read(&self.inner.dir);
+        found.map_or(true, |manifest| manifest.database(&entry.name) == Some(entry))
+    }
+
+    /// Puts a file's new length and hashes into the entry: read again from the last block on that
+    /// was whole before.
+    fn list(&self, entry: &mut DatabaseEntry, file: &Appended) -> Result<()> {
+        let block_bytes = entry.block_bytes;
+        let first = file.old_bytes.checked_div(block_bytes).unwrap_or(0);
+        let kept = usize::try_from(first).unwrap_or(usize::MAX).saturating_mul(HASH_BYTES);
+        let is_it = |old: &&mut FileEntry| {
+            old.area == Area::Transactions && old.path == file.name && file.old_bytes > 0
+        };
+        let mut blocks = Vec::new();
+        if let Some(old) = entry.files.iter_mut().find(is_it) {
+            blocks.extend_from_slice(old.blocks.get(..kept).unwrap_or_default());
+        }
+        let opened = File::open(&file.path).map_err(fs::Error::io("open", &file.path))?;
+        hash_blocks(&opened, first, file.size_bytes, block_bytes, &mut blocks)
+            .map_err(fs::Error::io("read", &file.path))?;
+        let new = FileEntry {
+            area: Area::Transactions,
+            path: file.name.clone(),
+            kind: crate::FileKind::Log,
+            size_bytes: file.size_bytes,
+            blocks,
+        };
+        entry.files.retain(|old| (old.area, &old.path) != (new.area, &new.path));
+        entry.files.push(new);
+        entry.files.sort_by(|a, b| (a.area, &a.path).cmp(&(b.area, &b.path)));
+        Ok(())
+    }
+
+    /// Every log that was promised is there as long as promised, and no other.
+    fn require_promised(
+        &self,
+        entry: &DatabaseEntry,
+        finished: &wire::api::Finished,
+    ) -> Result<()> {
+        let sizes = log_sizes(entry);
+        for file in &finished.files {
+            let version = version_of(&file.path);
+            if version.and_then(|version| sizes.get(&version)) != Some(&file.size_bytes) {
+                return Err(Error::incomplete(&file.path, "was never copied"));
+            }
+        }
+        let newest = sizes.keys().next_back().copied();
+        if newest != Some(finished.last_tx.end.version) {
+            return Err(Error::untrusted("log files that the last transaction does not reach"));
+        }
+        Ok(())
+    }
+
+    fn begin_file(&self, info: &FileInfo) -> Result<()> {
+        let refuse = |what: &str| Err(Error::untrusted(format!("{:?} {what}", info.path)));
+        let end = self.before.last_tx.end;
+        let version = match version_of(&info.path) {
+            Some(version) if info.kind == FileKind::Log && version >= end.version => version,
+            _ => return refuse("does not belong to an increment"),
+        };
+        let mut files = self.lock();
+        if files.values().any(|file| file.name == info.path) || files.contains_key(&info.id) {
+            return refuse("begins twice");
+        }
+        let old = self.before.files.iter().find(|file| {
+            file.area == Area::Transactions && file.path == info.path && version == end.version
+        });
+        let old_bytes = old.map_or(0, |old| old.size_bytes);
+        if info.size_bytes < old_bytes {
+            return refuse("is shorter than the backup's");
+        }
+        require_space(&self.inner.dir, info.size_bytes.saturating_sub(old_bytes))?;
+        let path = self.log_dir.join(&info.path);
+        let file = match old {
+            Some(old) => {
+                check_last_block(&path, old, self.before.block_bytes)?;
+                self.inner.disk.open_write(&path)?
+            }
+            None => self.inner.disk.create_file(&path, FILE_MODE)?,
+        };
+        let appended = Appended {
+            path,
+            name: info.path.clone(),
+            file: file.into(),
+            old_bytes,
+            size_bytes: info.size_bytes,
+            complete: false,
+        };
+        files.insert(info.id, appended.clone());
+        drop(files);
+        Ok(appended.file.set_len(info.size_bytes)?)
+    }
+
+    fn file(&self, id: u32) -> Result<Appended> {
+        let found = self.lock().get(&id).cloned();
+        found.ok_or_else(|| Error::untrusted(format!("bytes of file {id}, which has not begun")))
+    }
+
+    fn write(&self, id: u32, offset: u64, bytes: &[u8]) -> Result<()> {
+        let file = self.file(id)?;
+        let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= file.size_bytes);
+        if end.is_none() || file.complete {
+            return Err(Error::untrusted(format!("bytes behind the end of {:?}", file.name)));
+        }
+        let known = usize::try_from(file.old_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let (known, new) = bytes.split_at_checked(known).unwrap_or((bytes, &[]));
+        if !known.is_empty() {
+            require_same(&file.path, offset, known)?;
+        }
+        if !new.is_empty() {
+            file.file.write_at(offset.saturating_add(known.len() as u64), new)?;
+        }
+        Ok(())
+    }
+
+    fn complete_file(&self, id: u32, size_bytes: u64) -> Result<()> {
+        match self.lock().get_mut(&id) {
+            Some(file) if file.size_bytes == size_bytes => {
+                file.complete = true;
+                Ok(())
+            }
+            _ => Err(Error::untrusted(format!("file {id} ends at {size_bytes}"))),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Appended>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Increment {
+    fn create(&self, file: &FileInfo) -> Result<(), SinkError> {
+        Ok(self.begin_file(file)?)
+    }
+
+    fn write_at(&self, file: u32, offset_bytes: u64, bytes: &[u8]) -> Result<(), SinkError> {
+        Ok(self.write(file, offset_bytes, bytes)?)
+    }
+
+    fn block(&self, _: u32, _: u64, _: [u8; HASH_BYTES]) -> Result<(), SinkError> {
+        // The client has compared it; the manifest's blocks are others.
+        Ok(())
+    }
+
+    fn complete(&self, file: u32, size_bytes: u64) -> Result<(), SinkError> {
+        Ok(self.complete_file(file, size_bytes)?)
+    }
+
+    fn discard(&self, file: u32) -> Result<(), SinkError> {
+        Err(Error::untrusted(format!("file {file} is a log, which cannot be discarded")).into())
+    }
+}
+
+impl Drop for Increment {
+    fn drop(&mut self) {
+        if self.committed.load(Ordering::SeqCst) {
+            return;
+        }
+        drop(std::mem::take(&mut *self.lock()));
+        if let Err(error) = cut_tail(&self.inner, &self.before) {
+            // The next run cuts it off.
+            let dir = self.log_dir.display();
+            tracing::warn!(%dir, %error, "cannot cut off an unfinished increment");
+        }
+    }
+}
+
+/// Fails if a backup's files are not as our last run left them: if Neo4j was started on it, say, or
+/// somebody changed a file.
+///
+/// A file that has not changed since the manifest was written needs no second look; of any other
+/// (which may be one of a backup that was moved as a whole) every byte is compared with its hashes.
+pub(crate) fn require_unchanged(dir: &Path, entry: &DatabaseEntry) -> Result<()> {
+    let manifest = dir.join(crate::MANIFEST_NAME);
+    let written = std::fs::metadata(&manifest).map_err(fs::Error::io("look at", &manifest))?;
+    let located = locate(dir, entry);
+    let changed = |path: PathBuf, what: String| Err(Error::ChangedByHand { path, what });
+    for area in Area::ALL {
+        if let Some(path) = verify::unlisted(located.dir(area), area, entry)?.into_iter().next() {
+            return changed(path, "is none of the backup's files".to_owned());
+        }
+    }
+    for file in &entry.files {
+        let path = located.file(file);
+        let found = match std::fs::symlink_metadata(&path) {
+            Ok(found) => found,
+            Err(error) => return changed(path, error.to_string()),
+        };
+        let (size, listed) = (found.len(), file.size_bytes);
+        if !found.is_file() || size < listed || (size > listed && !entry.is_newest_log(file)) {
+            return changed(path, format!("is {size} bytes long instead of {listed}"));
+        }
+        if (found.ctime(), found.ctime_nsec()) <= (written.ctime(), written.ctime_nsec()) {
+            continue;
+        }
+        let opened = File::open(&path).map_err(fs::Error::io("open", &path))?;
+        let mut blocks = Vec::new();
+        hash_blocks(&opened, 0, listed, entry.block_bytes, &mut blocks)
+            .map_err(fs::Error::io("read", &path))?;
+        if blocks != file.blocks {
+            return changed(path, "has other bytes than when it was written".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Cuts off what an increment appended that was never committed.
+pub(crate) fn cut_tail(inner: &Inner, entry: &DatabaseEntry) -> Result<()> {
+    let log_dir = locate(&inner.dir, entry).dir(Area::Transactions).to_owned();
+    let sizes = log_sizes(entry);
+    let mut removed = false;
+    for (name, _) in fs::entries(&log_dir)? {
+        let Some(version) = name.to_str().and_then(version_of) else { continue };
+        let path = log_path(&log_dir, version);
+        match sizes.get(&version) {
+            None if version > entry.last_tx.end.version => {
+                inner.disk.remove_file(&path)?;
+                removed = true;
+            }
+            Some(size_bytes) if version == entry.last_tx.end.version => {
+                let found = std::fs::symlink_metadata(&path);
+                if found.map_err(fs::Error::io("look at", &path))?.len() > *size_bytes {
+                    let file = inner.disk.open_write(&path)?;
+                    file.set_len(*size_bytes)?;
+                    file.sync()?;
+                }
+            }
+            _ => {}
+        }
+    }
+    if removed {
+        inner.disk.sync_dir(&log_dir)?;
+    }
+    Ok(())
+}
+
+/// The number in the name of a transaction log file.
+pub(crate) fn version_of(name: &str) -> Option<LogVersion> {
+    let number = name.strip_prefix(LOG_PREFIX)?;
+    number.parse().ok().filter(|version: &u64| version.to_string() == number).map(LogVersion)
+}
+
+/// The block that new bytes are appended to must be what it was.
+fn check_last_block(path: &Path, old: &FileEntry, block_bytes: u64) -> Result<()> {
+    let index = old.size_bytes.checked_div(block_bytes).unwrap_or(0);
+    let opened = File::open(path).map_err(fs::Error::io("open", path))?;
+    let mut hash = Vec::new();
+    hash_blocks(&opened, index, old.size_bytes, block_bytes, &mut hash)
+        .map_err(fs::Error::io("read", path))?;
+    if hash.is_empty() || old.block(index) == Some(hash.as_slice()) {
+        return Ok(());
+    }
+    let what = "the block before its end has other bytes than when it was written".to_owned();
+    Err(Error::ChangedByHand { path: path.to_owned(), what })
+}
+
+/// The new bytes begin with some that the backup has.
+fn require_same(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
+    let mut own = vec![0; bytes.len()];
+    let opened = File::open(path).map_err(fs::Error::io("open", path))?;
+    opened.read_exact_at(&mut own, offset).map_err(fs::Error::io("read", path))?;
+    let Some(at) = own.iter().zip(bytes).position(|(own, sent)| own != sent) else { return Ok(()) };
+    let offset_bytes = Some(offset.saturating_add(at as u64));
+    let what = "the server's log has other bytes than the backup's".to_owned();
+    Err(Error::Corrupt { file: path.to_owned(), offset_bytes, what })
+}
+
+/// Hashes blocks from the one with that number on, up to a length.
+fn hash_blocks(
+    file: &File,
+    first: u64,
+    size_bytes: u64,
+    block_bytes: u64,
+    hashes: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    let mut at = first.saturating_mul(block_bytes);
+    let mut buffer = vec![0; READ_BYTES];
+    while at < size_bytes {
+        let end = at.saturating_add(block_bytes).min(size_bytes);
+        let mut hasher = blake3::Hasher::new();
+        while at < end {
+            let want = usize::try_from(end.saturating_sub(at)).unwrap_or(READ_BYTES);
+            let length = want.min(buffer.len());
+            let Some(piece) = buffer.get_mut(..length) else { break };
+            file.read_exact_at(piece, at)?;
+            hasher.update(piece);
+            at = at.saturating_add(length as u64);
+        }
+        hashes.extend_from_slice(hasher.finalize().as_bytes());
+    }
+    Ok(())
+}
+
+/// The sizes of the logs, as a scan wants them.
+pub(crate) fn log_sizes(entry: &DatabaseEntry) -> LogSizes {
+    let logs = entry.files.iter().filter(|file| file.area == Area::Transactions);
+    logs.filter_map(|file| Some((version_of(&file.path)?, file.size_bytes))).collect()
+}

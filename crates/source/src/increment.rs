@@ -1,0 +1,262 @@
+//! An increment: the transactions after one that a backup ends with.
+//!
+//! Whether the server still has the same history is decided by that transaction itself: its id, its
+//! checksum and its commit time must stand in the server's logs. The store's id does not decide it,
+//! for a server that was restored, or cloned, goes on under the same one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use formats::txlog::{Batch, BatchReader, LogHeader};
+use formats::{LogPosition, LogVersion, StoreId, TxId};
+
+use crate::checkpoint::numbered_files;
+use crate::hot_copy::{CopyFile, FileKind, Finished, limit};
+use crate::installation::{Database, State};
+use crate::logs::HeldLogs;
+use crate::read::{Held, HeldReader};
+use crate::scan::{LOG_PREFIX, LastTx, Scanner, log_path};
+use crate::{Error, Result};
+
+/// What a backup ends with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct After {
+    /// Identity of the store that was backed up.
+    pub store_id: StoreId,
+    /// The store's external UUID.
+    pub external_uuid: [u8; 16],
+    /// The backup's last transaction.
+    pub last_tx: LastTx,
+}
+
+/// The logs after a backup's last transaction, held. Dropping it releases every descriptor.
+pub struct Increment {
+    database: Database,
+    state: State,
+    after: After,
+    /// Where the backup's last transaction begins.
+    anchor: LogPosition,
+    logs: Arc<HeldLogs>,
+    end: Mutex<Option<End>>,
+}
+
+struct End {
+    finished: Finished,
+    logs: Vec<Arc<Held>>,
+}
+
+impl Increment {
+    /// Finds the backup's last transaction in the server's logs and holds them from there on.
+    ///
+    /// # Errors
+    /// [`Error::OtherStore`], [`Error::Diverged`]; [`Error::LogPruned`] where the logs do not reach
+    /// back that far.
+    pub fn begin(database: &Database, after: After) -> Result<Self> {
+        let metadata = database.metadata()?;
+        database.check_not_migrating()?;
+        if !metadata.store_id.is_same_store(&after.store_id)
+            || metadata.external_uuid != after.external_uuid
+        {
+            return Err(Error::OtherStore {
+                path: database.store_dir.clone(),
+                found: metadata.store_id.to_string(),
+                expected: after.store_id.to_string(),
+            });
+        }
+        let store_id = &metadata.store_id;
+        let held = anchor(database, &after.last_tx, store_id).and_then(|anchor| {
+            let logs = HeldLogs::hold(&database.log_dir, anchor, store_id)?;
+            Ok((anchor, logs))
+        });
+        let (anchor, logs) = match held {
+            Ok((anchor, logs)) if is_there(&logs, anchor, &after.last_tx)? => (anchor, logs),
+            Ok(_) | Err(Error::Changed { .. } | Error::LogPruned { .. }) => {
+                return Err(explain(database, &after.last_tx, store_id)?);
+            }
+            Err(error) => return Err(error),
+        };
+        logs.watch()?;
+        let state = if database.online()? { State::Online } else { State::Offline };
+        let database = database.clone();
+        Ok(Self { database, state, after, anchor, logs, end: Mutex::new(None) })
+    }
+
+    /// Online or offline, as the increment began.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Identity and format of the store.
+    #[must_use]
+    pub fn store_id(&self) -> &StoreId {
+        &self.after.store_id
+    }
+
+    /// The store's external UUID.
+    #[must_use]
+    pub fn external_uuid(&self) -> [u8; 16] {
+        self.after.external_uuid
+    }
+
+    /// Fills `buf` with a log file's bytes from `offset` on; short only at its end. Only after
+    /// [`Increment::finish`].
+    pub fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let found = {
+            let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+            let index = file as usize;
+            end.as_ref().and_then(|end| {
+                let described = end.finished.files.get(index)?;
+                Some((Arc::clone(end.logs.get(index)?), described.size_bytes))
+            })
+        };
+        let Some((held, size_bytes)) = found else {
+            return Err(Error::State("no such file in this increment"));
+        };
+        let buf = limit(buf, offset, size_bytes);
+        let read = held.read_quietly(offset, buf)?;
+        if read < buf.len() {
+            let what = "became shorter although it was finished".to_owned();
+            return Err(Error::Changed { path: held.path().to_owned(), what });
+        }
+        Ok(read)
+    }
+
+    /// Looks for the last commit that the logs hold now. The same answer again if it was asked
+    /// before.
+    pub fn finish(&self) -> Result<Finished> {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(end) = end.as_ref() {
+            return Ok(end.finished.clone());
+        }
+        let found = self.find_end()?;
+        let finished = found.finished.clone();
+        *end = Some(found);
+        Ok(finished)
+    }
+
+    fn find_end(&self) -> Result<End> {
+        // From the backup's last transaction on, so that the next one is checked against it.
+        let (scanner, cuts) = self.logs.read_to_end(self.anchor, self.store_id())?;
+        let after = &self.after.last_tx;
+        let (Some(first), Some(last_tx)) = (scanner.first_tx, scanner.last) else {
+            let path = log_path(&self.database.log_dir, self.anchor.version);
+            let what = format!("transaction {} is no longer at {}", after.tx_id, self.anchor);
+            return Err(Error::Changed { path, what });
+        };
+        if first != after.tx_id {
+            let path = log_path(&self.database.log_dir, self.anchor.version);
+            let what = format!("transaction {first} is at {} now", self.anchor);
+            return Err(Error::Changed { path, what });
+        }
+        // Without a new one the backup's own words, which may have its end at the next file's start.
+        let last_tx = if last_tx.tx_id == after.tx_id { *after } else { last_tx };
+        let mut files = Vec::new();
+        let mut logs = Vec::new();
+        for (version, cut) in cuts.range(after.end.version..=last_tx.end.version) {
+            let Some(held) = self.logs.get(*version) else { continue };
+            let id = u32::try_from(files.len()).unwrap_or(u32::MAX);
+            let path = format!("{LOG_PREFIX}{version}");
+            files.push(CopyFile { id, kind: FileKind::Log, path, size_bytes: *cut });
+            logs.push(held);
+        }
+        let finished = Finished {
+            files,
+            stale: Vec::new(),
+            first_consistent_tx_id: last_tx.tx_id,
+            last_tx,
+            transactions: scanner.transactions.saturating_sub(1),
+        };
+        Ok(End { finished, logs })
+    }
+}
+
+/// Where the backup's last transaction must begin in the server's logs.
+fn anchor(database: &Database, last_tx: &LastTx, store_id: &StoreId) -> Result<LogPosition> {
+    let end = last_tx.end;
+    if let Some(offset_bytes) = last_tx.start_bytes {
+        return Ok(LogPosition { version: end.version, offset_bytes });
+    }
+    // The backup has no transaction after its checkpoint, so only the end of it is known. A
+    // transaction lies in one file: this one, or the one before.
+    let before = end.offset_bytes <= LogHeader::SIZE_BYTES;
+    let version = LogVersion(end.version.0.saturating_sub(u64::from(before)));
+    let from = LogPosition { version, offset_bytes: LogHeader::SIZE_BYTES };
+    let path = log_path(&database.log_dir, version);
+    let Some(held) = Held::open_if_there(&path)? else { return Err(Error::LogPruned { path }) };
+    let mut scanner = Scanner::new(from, store_id.clone());
+    scanner.enter(version, &held)?;
+    let mut start = None;
+    scanner.file(&held, held.size_bytes()?, &mut |_, batch: &Batch| {
+        if batch.tx_id == last_tx.tx_id {
+            start = Some(batch.start);
+        }
+    })?;
+    match start {
+        Some(offset_bytes) => Ok(LogPosition { version, offset_bytes }),
+        None => Err(Error::Changed { path, what: format!("has no {}", last_tx.tx_id) }),
+    }
+}
+
+fn is_there(logs: &HeldLogs, anchor: LogPosition, last_tx: &LastTx) -> Result<bool> {
+    let Some(held) = logs.get(anchor.version) else { return Ok(false) };
+    let size = held.size_bytes()?;
+    let reader = HeldReader::new(&held, anchor.offset_bytes, size);
+    match BatchReader::new(reader, anchor.offset_bytes).next_batch() {
+        Ok(Some(batch)) => Ok(is_same(&batch, last_tx)),
+        Err(error) if error.is_io() => Err(Error::format(held.path())(error)),
+        Ok(None) | Err(_) => Ok(false),
+    }
+}
+
+fn is_same(batch: &Batch, last_tx: &LastTx) -> bool {
+    (batch.tx_id, batch.checksum, batch.commit_time)
+        == (last_tx.tx_id, last_tx.checksum, last_tx.commit_time)
+}
+
+/// Why the backup's last transaction is not where it was: all logs are read for it.
+fn explain(database: &Database, last_tx: &LastTx, store_id: &StoreId) -> Result<Error> {
+    let mut first: Option<TxId> = None;
+    let mut last: Option<TxId> = None;
+    let mut found: Option<(LogVersion, Batch)> = None;
+    for (version, path) in numbered_files(&database.log_dir, LOG_PREFIX)? {
+        let Some(held) = Held::open_if_there(&path)? else { continue };
+        let from = LogPosition { version, offset_bytes: LogHeader::SIZE_BYTES };
+        let mut scanner = Scanner::new(from, store_id.clone());
+        if !scanner.enter(version, &held)? {
+            continue;
+        }
+        scanner.file(&held, held.size_bytes()?, &mut |version, batch| {
+            first.get_or_insert(batch.tx_id);
+            last = Some(batch.tx_id);
+            if batch.tx_id == last_tx.tx_id {
+                found = Some((version, *batch));
+            }
+        })?;
+    }
+    let path = log_path(&database.log_dir, last_tx.end.version);
+    let tx_id = last_tx.tx_id;
+    Ok(match (found, first, last) {
+        (Some((version, batch)), ..) if !is_same(&batch, last_tx) => Error::Diverged {
+            path: log_path(&database.log_dir, version),
+            what: format!(
+                "transaction {tx_id} has checksum {} and commit time {} ms at offset {}, in the \
+                 backup checksum {} and commit time {} ms",
+                batch.checksum,
+                batch.commit_time.0,
+                batch.start,
+                last_tx.checksum,
+                last_tx.commit_time.0
+            ),
+        },
+        // The same transaction in another place: the logs were written anew.
+        (Some(_), ..) => Error::LogPruned { path },
+        (None, _, Some(last)) if last < tx_id => Error::Diverged {
+            path: database.log_dir.clone(),
+            what: format!(
+                "the server's last transaction is {last}, the backup's is {tx_id} (checksum {})",
+                last_tx.checksum
+            ),
+        },
+        (None, ..) => Error::LogPruned { path },
+    })
+}

@@ -1,0 +1,146 @@
+//! Which history an increment joins: only the one that the backup has.
+
+use formats::{LogPosition, LogVersion};
+use source::{After, Error, Increment};
+
+use crate::home::Home;
+
+const FIRST: &str = "neostore.transaction.db.0";
+const SECOND: &str = "neostore.transaction.db.1";
+
+/// What a backup of all of the fixture ends with.
+fn after(home: &Home) -> After {
+    let copy = home.begin();
+    let last_tx = copy.finish().unwrap().last_tx;
+    After { store_id: copy.store_id().clone(), external_uuid: copy.external_uuid(), last_tx }
+}
+
+/// The end of the first log file, where the second goes on.
+fn after_the_first_file(home: &Home) -> After {
+    let second = std::fs::read(home.log(SECOND)).unwrap();
+    std::fs::remove_file(home.log(SECOND)).unwrap();
+    // The first checkpoint is of the first file.
+    let all = std::fs::read(home.log("checkpoint.0")).unwrap();
+    let entry = if home.fact("kernel_version") == 32 { 486 } else { 232 };
+    std::fs::write(home.log("checkpoint.0"), &all[..128 + entry]).unwrap();
+    let after = after(home);
+    std::fs::write(home.log(SECOND), second).unwrap();
+    std::fs::write(home.log("checkpoint.0"), all).unwrap();
+    after
+}
+
+fn refused(home: &Home, after: &After) -> Error {
+    Increment::begin(&home.database(), after.clone()).err().expect("it must be refused")
+}
+
+#[test]
+fn an_increment_goes_on_over_a_rotation_and_ends_where_a_copy_would() {
+    for name in ["5.26.30/rotated", "2026.08.1/rotated"] {
+        let home = Home::of(name);
+        let all = after(&home).last_tx;
+        let before = after_the_first_file(&home);
+        assert_eq!(before.last_tx.end.version, LogVersion(0));
+        let increment = Increment::begin(&home.database(), before.clone()).unwrap();
+        let finished = increment.finish().unwrap();
+        assert_eq!((finished.last_tx.tx_id, finished.last_tx.end), (all.tx_id, all.end), "{name}");
+        assert_eq!(finished.transactions, all.tx_id.0 - before.last_tx.tx_id.0, "{name}");
+        assert_eq!(finished, increment.finish().unwrap());
+        let names: Vec<&str> = finished.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(names, [FIRST, SECOND], "{name}");
+        let file = &finished.files[1];
+        let mut bytes = vec![0; usize::try_from(file.size_bytes).unwrap()];
+        assert_eq!(increment.read_at(file.id, 0, &mut bytes).unwrap(), bytes.len());
+        assert!(std::fs::read(home.log(SECOND)).unwrap().starts_with(&bytes));
+    }
+}
+
+#[test]
+fn nothing_new_is_an_increment_without_transactions() {
+    let home = Home::of("5.26.30/killed");
+    let after = after(&home);
+    let finished = Increment::begin(&home.database(), after.clone()).unwrap().finish().unwrap();
+    assert_eq!((finished.last_tx, finished.transactions), (after.last_tx, 0));
+}
+
+/// A backup without a transaction after its checkpoint knows only where its last one ends; that may
+/// be in the file before.
+#[test]
+fn the_last_transaction_is_found_without_its_first_byte() {
+    let home = Home::of("5.26.30/rotated");
+    let mut after = after_the_first_file(&home);
+    after.last_tx.start_bytes = None;
+    let here = Increment::begin(&home.database(), after.clone()).unwrap().finish().unwrap();
+    after.last_tx.end = LogPosition { version: LogVersion(1), offset_bytes: 128 };
+    let behind = Increment::begin(&home.database(), after).unwrap().finish().unwrap();
+    assert_eq!((here.last_tx, here.transactions), (behind.last_tx, behind.transactions));
+    assert!(here.transactions > 0);
+}
+
+#[test]
+fn another_store_is_refused() {
+    let home = Home::of("5.26.30/killed");
+    let good = after(&home);
+    let mut other = good.clone();
+    other.store_id.random ^= 1;
+    assert!(matches!(refused(&home, &other), Error::OtherStore { .. }));
+    let mut other = good;
+    other.external_uuid[0] ^= 1;
+    assert!(matches!(refused(&home, &other), Error::OtherStore { .. }));
+}
+
+/// The transaction has another checksum or commit time, or the server does not have it yet, or it is
+/// the id of another place.
+#[test]
+fn another_history_is_refused_with_the_transaction() {
+    let home = Home::of("5.26.30/killed");
+    let good = after(&home);
+    let id = good.last_tx.tx_id.0.to_string();
+    let mut other = good.clone();
+    other.last_tx.checksum.0 ^= 1;
+    let error = refused(&home, &other);
+    assert!(matches!(error, Error::Diverged { .. }), "{error}");
+    let checksums = [good.last_tx.checksum, other.last_tx.checksum].map(|sum| sum.to_string());
+    assert!(checksums.iter().chain([&id]).all(|word| error.to_string().contains(word)), "{error}");
+    let mut other = good.clone();
+    other.last_tx.commit_time.0 += 1;
+    assert!(matches!(refused(&home, &other), Error::Diverged { .. }));
+    let mut other = good.clone();
+    other.last_tx.tx_id.0 += 1;
+    let error = refused(&home, &other);
+    assert!(matches!(error, Error::Diverged { .. }) && error.to_string().contains(&id), "{error}");
+    // As far as the server's log goes, and further.
+    let mut other = good;
+    other.last_tx.start_bytes = other.last_tx.start_bytes.map(|start| start + (1 << 30));
+    other.last_tx.end.offset_bytes += 1 << 30;
+    other.last_tx.tx_id.0 += 1000;
+    assert!(matches!(refused(&home, &other), Error::Diverged { .. }));
+}
+
+/// The file is gone, or the logs were made anew and the transaction is elsewhere now.
+#[test]
+fn logs_that_do_not_reach_back_are_told() {
+    let home = Home::of("5.26.30/rotated");
+    let mut after = after_the_first_file(&home);
+    std::fs::remove_file(home.log(FIRST)).unwrap();
+    let error = refused(&home, &after);
+    assert!(matches!(error, Error::LogPruned { .. }), "{error}");
+    after.last_tx.start_bytes = None;
+    assert!(matches!(refused(&home, &after), Error::LogPruned { .. }));
+
+    let home = Home::of("5.26.30/killed");
+    let mut after = super::increment::after(&home);
+    after.last_tx.start_bytes = after.last_tx.start_bytes.map(|start| start - 1);
+    assert!(matches!(refused(&home, &after), Error::LogPruned { .. }));
+}
+
+/// The logs are held from the begin on: pruning takes nothing away any more.
+#[test]
+fn held_logs_outlive_pruning() {
+    let home = Home::of("5.26.30/rotated");
+    let before = after_the_first_file(&home);
+    let increment = Increment::begin(&home.database(), before).unwrap();
+    std::fs::remove_file(home.log(FIRST)).unwrap();
+    let finished = increment.finish().unwrap();
+    let mut byte = [0; 8];
+    assert_eq!(increment.read_at(finished.files[0].id, 200, &mut byte).unwrap(), 8);
+}
