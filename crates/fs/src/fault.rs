@@ -44,10 +44,14 @@ pub struct FaultDisk {
 #[derive(Debug)]
 struct State {
     fault: Fault,
+    /// The operations that are counted; all if `None`.
+    only: Option<&'static str>,
     at: usize,
     count: AtomicUsize,
     dead: AtomicBool,
     trace: Mutex<Vec<String>>,
+    /// Held while a directory is made.
+    creating: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -61,17 +65,26 @@ impl FaultDisk {
     /// A disk whose operation number `at` (from 0) meets the fault.
     #[must_use]
     pub fn new(fault: Fault, at: usize) -> Self {
+        Self::counting(None, fault, at)
+    }
+
+    /// A disk that counts only operations of this name, as the trace has it: where threads work
+    /// side by side, the number of all operations before a certain one depends on their turns.
+    #[must_use]
+    pub fn counting(only: Option<&'static str>, fault: Fault, at: usize) -> Self {
         let state = State {
             fault,
+            only,
             at,
             count: AtomicUsize::new(0),
             dead: AtomicBool::new(false),
             trace: Mutex::default(),
+            creating: Mutex::default(),
         };
         Self { state: Arc::new(state) }
     }
 
-    /// How many operations have been asked for.
+    /// How many of the operations that are counted have been asked for.
     #[must_use]
     pub fn count(&self) -> usize {
         self.state.count.load(Ordering::SeqCst)
@@ -97,11 +110,15 @@ impl State {
         if self.dead.load(Ordering::SeqCst) {
             return Verdict::Fail(injected(doing, path, FaultKind::Device));
         }
-        let number = self.count.fetch_add(1, Ordering::SeqCst);
+        let is_counted = self.only.is_none_or(|only| only == doing);
+        let number = match is_counted {
+            true => self.count.fetch_add(1, Ordering::SeqCst),
+            false => self.count.load(Ordering::SeqCst),
+        };
         let mut trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
         trace.push(format!("{number} {doing} {}", path.display()));
         drop(trace);
-        if number < self.at {
+        if !is_counted || number < self.at {
             return Verdict::Go;
         }
         match self.fault {
@@ -140,7 +157,12 @@ fn injected(doing: &'static str, path: &Path, fault: FaultKind) -> Error {
 
 impl Disk for FaultDisk {
     fn create_dir(&self, path: &Path, mode: u32) -> Result<()> {
-        self.state.check("create directory", path)?;
+        // Creating what is there is no operation of interest: how often it is tried depends on which
+        // thread is quicker.
+        let _alone = self.state.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::fs::symlink_metadata(path).is_err() {
+            self.state.check("create directory", path)?;
+        }
         RealDisk.create_dir(path, mode)
     }
 
