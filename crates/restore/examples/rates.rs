@@ -8,6 +8,7 @@
 mod support;
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use restore::{Destination, Options};
@@ -29,8 +30,14 @@ fn main() {
         ["restore", dir, to] => {
             let to = Destination::from_data(Path::new(to));
             let options = Options { to, databases: Vec::new(), force: false };
-            let report =
-                restore::restore(&support::real(), Path::new(dir), &options, &|_| ()).unwrap();
+            let report = restore::restore(
+                &support::real(),
+                Path::new(dir),
+                &options,
+                &|_| (),
+                &AtomicBool::new(false),
+            )
+            .unwrap();
             report.databases.iter().map(|db| db.entry.size_bytes()).sum()
         }
         _ => panic!("see the top of the source"),

@@ -1,7 +1,7 @@
 //! Copying a backup's files into staging while they are being verified.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fs::{Disk, DiskFile, Flusher};
@@ -17,6 +17,7 @@ pub(crate) struct Copy<'a> {
     owner: Owner,
     files: Vec<Vec<CopyFile>>,
     flusher: Flusher,
+    cancelled: &'a AtomicBool,
 }
 
 struct CopyFile {
@@ -32,7 +33,13 @@ enum State {
 }
 
 impl<'a> Copy<'a> {
-    pub fn new(disk: &'a dyn Disk, owner: Owner, entries: &[&DatabaseEntry], plan: &Plan) -> Self {
+    pub fn new(
+        disk: &'a dyn Disk,
+        owner: Owner,
+        entries: &[&DatabaseEntry],
+        plan: &Plan,
+        cancelled: &'a AtomicBool,
+    ) -> Self {
         let staged = |database: usize, area: Area| {
             let mut halves = plan.halves.iter();
             let half = halves.find(|half| (half.database, half.area) == (database, area));
@@ -52,7 +59,7 @@ impl<'a> Copy<'a> {
             };
             files.push(entry.files.iter().map(file).collect());
         }
-        Self { disk, owner, files, flusher: Flusher::start() }
+        Self { disk, owner, files, flusher: Flusher::start(), cancelled }
     }
 
     /// Waits until all is durable. Fails if a file is not complete.
@@ -94,6 +101,9 @@ impl CheckedBlocks for Copy<'_> {
     type Error = Error;
 
     fn bytes(&self, file: FileRef<'_>, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
         let Some(copy) = self.file(file) else { return Ok(()) };
         let open = self.open(copy, file.file.size_bytes)?;
         Ok(open.write_at(offset_bytes, bytes)?)

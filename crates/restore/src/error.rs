@@ -113,6 +113,9 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// It was told to end.
+    #[error("interrupted")]
+    Cancelled,
     /// All is in place, but the disk did not say that it will stay there.
     #[error("{}: the databases are in place, but may not outlast a power failure", to.display())]
     NotDurable {
@@ -172,6 +175,7 @@ impl Error {
                 "if a restore was cut off, run it again with the same --to or --config; else look at \
                  the directory, then remove it by hand"
             }
+            Self::Cancelled => "run it again; nothing was changed",
             Self::NotDurable { .. } => {
                 "look into the system's log for faults of the device, then restore again with --force"
             }

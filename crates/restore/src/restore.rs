@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fs::{Busy, Disk, Kind, Lock};
 use jiff::Timestamp;
@@ -51,14 +52,19 @@ pub struct Restored {
 /// Restores databases of a backup; see the crate's documentation. On an error, nothing of the
 /// destination has changed, except that what an earlier run had left may be gone; two errors say
 /// otherwise, [`Error::NotDurable`] and [`Error::NotUndone`].
+///
+/// Once `cancelled` is set it ends with [`Error::Cancelled`], unless all is copied and verified by
+/// then: what is left takes no time, and is done.
 pub fn restore(
     disk: &Arc<dyn Disk>,
     from: &Path,
     options: &Options,
     progress: Progress<'_>,
+    cancelled: &AtomicBool,
 ) -> Result<Report> {
     let mut made = Vec::new();
-    let report = restore_noting(&**disk, from, options, progress, &mut made);
+    let watch = Watch { progress, cancelled };
+    let report = restore_noting(&**disk, from, options, &watch, &mut made);
     if report.is_err() {
         for dir in made.iter().rev() {
             // One with something in it stays.
@@ -73,7 +79,7 @@ fn restore_noting(
     disk: &dyn Disk,
     from: &Path,
     options: &Options,
-    progress: Progress<'_>,
+    watch: &Watch<'_>,
     made: &mut Vec<PathBuf>,
 ) -> Result<Report> {
     let backup = Backup::open(from)?;
@@ -104,7 +110,7 @@ fn restore_noting(
     let lock = Lock::take(&staging.join(LOCK_NAME), Busy::Fail).map_err(|e| in_use(&to, e))?;
     let run = Run { disk, backup: &backup, entries, to: &to, owner, staging };
     let cleaned = run.undo_earlier()?;
-    let done = run.restore(options.force, progress);
+    let done = run.restore(options.force, watch);
     let is_in_place = matches!(done, Ok(_) | Err(Error::NotDurable { .. }));
     // What is in place is not undone: then this removes only what was staged.
     let undone = run.undo_earlier();
@@ -125,6 +131,18 @@ fn restore_noting(
             }
             done.map(|databases| Report { databases, cleaned })
         }
+    }
+}
+
+/// Who watches a restore, and can end it.
+struct Watch<'a> {
+    progress: Progress<'a>,
+    cancelled: &'a AtomicBool,
+}
+
+impl Watch<'_> {
+    fn require_wanted(&self) -> Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
     }
 }
 
@@ -169,7 +187,7 @@ impl Run<'_> {
         Ok(cleaned)
     }
 
-    fn restore(&self, force: bool, progress: Progress<'_>) -> Result<Vec<Restored>> {
+    fn restore(&self, force: bool, watch: &Watch<'_>) -> Result<Vec<Restored>> {
         if !force {
             self.to.refuse_existing(&self.entries)?;
         }
@@ -180,7 +198,7 @@ impl Run<'_> {
         journal.check(&self.staging, self.to)?;
         journal.write(self.disk, &self.staging)?;
         plan.create_staging(self.disk, self.owner)?;
-        self.copy(&plan, progress)?;
+        self.copy(&plan, watch)?;
         if !self.backup.is_current()? {
             return Err(Error::ReplacedMeanwhile { backup: self.backup.dir().to_owned() });
         }
@@ -208,15 +226,15 @@ impl Run<'_> {
     }
 
     /// Copies all files and verifies all that the backup says of them, in one pass.
-    fn copy(&self, plan: &Plan, progress: Progress<'_>) -> Result<()> {
-        let copy = Copy::new(self.disk, self.owner, &self.entries, plan);
+    fn copy(&self, plan: &Plan, watch: &Watch<'_>) -> Result<()> {
+        let copy = Copy::new(self.disk, self.owner, &self.entries, plan, watch.cancelled);
         let (blocks, logs) = std::thread::scope(|scope| {
             let logs = scope.spawn(|| {
                 let logs =
                     self.entries.iter().flat_map(|entry| recovery_findings(self.backup, entry));
                 logs.collect::<Vec<_>>()
             });
-            let blocks = check_blocks(self.backup, &self.entries, progress, &copy);
+            let blocks = check_blocks(self.backup, &self.entries, watch.progress, &copy);
             (blocks, logs.join())
         });
         let mut findings = blocks?;
@@ -228,11 +246,12 @@ impl Run<'_> {
             }
             return Err(Error::Corrupt { findings });
         }
+        watch.require_wanted()?;
         copy.finish()?;
         for half in &plan.halves {
             fs::sync_tree(self.disk, &half.staged)?;
         }
-        Ok(())
+        watch.require_wanted()
     }
 
     fn restored(&self, plan: &Plan, old: &[(usize, PathBuf)]) -> Vec<Restored> {

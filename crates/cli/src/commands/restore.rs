@@ -35,7 +35,7 @@ struct DatabaseDocument {
 
 pub fn run(args: RestoreArgs, output: Output) -> Ended {
     let to = destination(&args)?;
-    let interrupted = runtime::interruptible(move || {
+    let report = runtime::cancellable(move |cancelled| {
         let backup = Backup::open(&args.from)?;
         let options = Options { to, databases: args.databases, force: args.force };
         let entries = backup.select(&options.databases)?;
@@ -43,14 +43,8 @@ pub fn run(args: RestoreArgs, output: Output) -> Ended {
         let meter = progress.meter();
         meter.set_total(entries.iter().map(|entry| entry.size_bytes()).sum());
         let disk = fs::RealDisk::new();
-        Ok(restore::restore(&disk, &args.from, &options, &|bytes| meter.add_done(bytes))?)
-    });
-    let report = interrupted.map_err(|failure| match failure.code {
-        ExitCode::Interrupted => failure.hint(
-            "do not start the server before the same restore has run again: it undoes what this \
-                 one has begun",
-        ),
-        _ => failure,
+        let progress = |bytes| meter.add_done(bytes);
+        Ok(restore::restore(&disk, &args.from, &options, &progress, cancelled)?)
     })?;
     tell(&report, output);
     output.document(&document(&report));

@@ -1,6 +1,8 @@
 //! The asynchronous runtime, and work that may be interrupted.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -31,6 +33,26 @@ pub fn interruptible<T: Send + 'static>(
             }
             () = interrupt.wait() => Err(Failure::interrupted()),
         }
+    })
+}
+
+/// Runs work that a signal asks to end, and waits until it has cleaned up after itself.
+pub fn cancellable<T: Send + 'static>(
+    work: impl FnOnce(&AtomicBool) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    block_on(1, async {
+        let interrupt = Interrupt::listen()?;
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&cancelled);
+        let mut working = tokio::task::spawn_blocking(move || work(&seen));
+        let ended = tokio::select! {
+            ended = &mut working => ended,
+            () = interrupt.wait() => {
+                cancelled.store(true, Ordering::Relaxed);
+                working.await
+            }
+        };
+        ended.map_err(|error| Failure::of(ExitCode::Internal, &error))?
     })
 }
 

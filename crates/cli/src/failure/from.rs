@@ -109,6 +109,7 @@ fn code_of_restore(error: &restore::Error) -> ExitCode {
         | E::Staging { .. }
         | E::Journal { .. } => ExitCode::TargetUnusable,
         E::NoSpace { .. } => ExitCode::NoSpace,
+        E::Cancelled => ExitCode::Interrupted,
         E::NotUndone { source, .. } => code_of_restore(source),
         E::Source(error) => code_of_source(error),
         E::Disk(error) | E::NotDurable { source: error, .. } => code_of_disk(error),

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::run::{Service, data_directory, finish, run, tree};
+use crate::run::{Service, command, data_directory, finish, run, signal, tree};
 
 fn made(dir: &Path) -> (PathBuf, PathBuf) {
     let data = data_directory(dir);
@@ -160,4 +160,31 @@ fn refusals() {
     let ran = run(line);
     assert_eq!((ran.status, ran.code().as_str()), (40, "corrupt_data"), "{ran:?}");
     assert!(!data.join("databases/neo4j").exists());
+}
+
+/// Ctrl-C while files are copied: nothing of it is left. When the signal comes too late, all is
+/// there; then it is tried again.
+#[test]
+fn an_interrupted_restore_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, backup) = made(dir.path());
+    let data = dir.path().join("restored");
+    let staging = data.join(".neo4j-backup-restoring/journal.json");
+    let line = ["restore", "--from", backup.to_str().unwrap(), "--to", data.to_str().unwrap()];
+    for _ in 0..50 {
+        let child = command(line).arg("--json").spawn().unwrap();
+        while !staging.exists() && !data.join("databases/neo4j").exists() {
+            std::thread::yield_now();
+        }
+        signal(&child, rustix::process::Signal::INT);
+        let ran = finish(child);
+        if ran.status == 130 {
+            assert_eq!(ran.code(), "interrupted");
+            assert!(!data.exists(), "{:?}", tree(&data));
+            return;
+        }
+        assert_eq!(ran.status, 0, "{ran:?}");
+        std::fs::remove_dir_all(&data).unwrap();
+    }
+    panic!("no restore was interrupted");
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use fs::Disk;
 use fs::fault::{Fault, FaultDisk, FaultKind};
@@ -221,7 +222,13 @@ fn what_is_complete_is_not_undone_later() {
     };
     let restore = |disk: &FaultDisk, databases: &[&str]| {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        restore::restore(&shared, &fixture.backup(), &options(databases), &|_| ())
+        restore::restore(
+            &shared,
+            &fixture.backup(),
+            &options(databases),
+            &|_| (),
+            &AtomicBool::new(false),
+        )
     };
     const SYNC: Option<&str> = Some("sync directory");
     let counting = FaultDisk::counting(SYNC, Fault::None, 0);

@@ -3,6 +3,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use restore::{Destination, Error, Options};
 use rustix::process::geteuid;
@@ -207,7 +208,7 @@ fn the_staging_directory_is_ours_until_the_end() {
     };
     let to = Destination::from_data(&data);
     let options = Options { to, databases: vec!["neo4j".into()], force: false };
-    restore::restore(&real(), &fixture.backup(), &options, &look).unwrap();
+    restore::restore(&real(), &fixture.backup(), &options, &look, &AtomicBool::new(false)).unwrap();
     assert!(looked.into_inner() > 0);
     assert_is(&fixture.copy, &data.join("databases/neo4j"), &data.join("transactions/neo4j"));
     for half in ["databases/neo4j", "transactions/neo4j"] {

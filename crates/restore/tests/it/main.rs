@@ -10,6 +10,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use fs::Disk;
 use restore::{Destination, Error, Options, Report};
@@ -56,7 +57,7 @@ impl Fixture {
         force: bool,
     ) -> Result<Report, Error> {
         let options = Options { to: to.clone(), databases: vec!["neo4j".into()], force };
-        restore::restore(disk, &self.backup(), &options, &|_| ())
+        restore::restore(disk, &self.backup(), &options, &|_| (), &AtomicBool::new(false))
     }
 }
 

@@ -1,10 +1,11 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fs::Disk;
 use fs::fault::{Fault, FaultDisk, FaultKind};
-use restore::{Destination, Options};
+use restore::{Destination, Error, Options};
 
 use crate::support::{Copy, FIXTURES, real, tree};
 use crate::{Fixture, assert_is, names};
@@ -18,7 +19,9 @@ fn a_missing_data_directory_is_made() {
     let data = fixture.path("new/data");
     let to = Destination::from_data(&data);
     let options = Options { to, databases: Vec::new(), force: false };
-    let report = restore::restore(&real(), &fixture.backup(), &options, &|_| ()).unwrap();
+    let report =
+        restore::restore(&real(), &fixture.backup(), &options, &|_| (), &AtomicBool::new(false))
+            .unwrap();
     let restored: Vec<_> = report.databases.iter().map(|db| &*db.entry.name).collect();
     assert_eq!(restored, ["neo4j", "system"]);
     assert!(report.cleaned.is_empty());
@@ -186,4 +189,21 @@ fn owner_and_modes_are_kept() {
             }
         }
     }
+}
+
+/// A restore that is told to end in the middle of the copy leaves nothing, what was there stays, and
+/// the next one works.
+#[test]
+fn a_cancelled_restore_leaves_nothing() {
+    let fixture = Fixture::new();
+    fixture.restore(false).unwrap();
+    let before = tree(&fixture.data());
+    let cancelled = AtomicBool::new(false);
+    let cancel = |_: u64| cancelled.store(true, Ordering::Relaxed);
+    let to = Destination::from_data(&fixture.data());
+    let options = Options { to, databases: vec!["neo4j".into()], force: true };
+    let done = restore::restore(&real(), &fixture.backup(), &options, &cancel, &cancelled);
+    assert!(matches!(done, Err(Error::Cancelled)), "{done:?}");
+    assert!(tree(&fixture.data()) == before);
+    fixture.restore(true).unwrap();
 }

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use mirror::FindingKind;
 use restore::{Destination, Error, Options};
@@ -105,7 +106,14 @@ fn a_backup_is_no_destination() {
         databases: Vec::new(),
         force: false,
     };
-    restore::restore(&real(), &fixture.data().join("backup"), &options, &|_| ()).unwrap();
+    restore::restore(
+        &real(),
+        &fixture.data().join("backup"),
+        &options,
+        &|_| (),
+        &AtomicBool::new(false),
+    )
+    .unwrap();
 }
 
 /// A directory with something else in it, a file, a backup that is none, a database that it does
@@ -128,7 +136,9 @@ fn mistaken_names_are_refused() {
         databases: vec![name.to_owned()],
         force: false,
     };
-    let restore = |from: &Path, name| restore::restore(&real(), from, &options(name), &|_| ());
+    let restore = |from: &Path, name| {
+        restore::restore(&real(), from, &options(name), &|_| (), &AtomicBool::new(false))
+    };
     assert!(matches!(
         restore(&home, "neo4j"),
         Err(Error::Backup(mirror::Error::NotABackup { .. }))
