@@ -281,7 +281,7 @@ impl Drop for Increment {
 /// Fails if a backup's files are not as our last run left them: if Neo4j was started on it, say, or
 /// somebody changed a file.
 ///
-/// A file that has not changed since the manifest was written needs no second look; of any other
+/// A file that last changed before the manifest was written needs no second look; of any other
 /// (which may be one of a backup that was moved as a whole) every byte is compared with its hashes.
 pub(crate) fn require_unchanged(dir: &Path, entry: &DatabaseEntry) -> Result<()> {
     let manifest = dir.join(crate::MANIFEST_NAME);
@@ -303,7 +303,8 @@ pub(crate) fn require_unchanged(dir: &Path, entry: &DatabaseEntry) -> Result<()>
         if !found.is_file() || size < listed || (size > listed && !entry.is_newest_log(file)) {
             return changed(path, format!("is {size} bytes long instead of {listed}"));
         }
-        if (found.ctime(), found.ctime_nsec()) <= (written.ctime(), written.ctime_nsec()) {
+        // Not at the same time: the kernel's clock for this has steps, long ones on a busy machine.
+        if (found.ctime(), found.ctime_nsec()) < (written.ctime(), written.ctime_nsec()) {
             continue;
         }
         let opened = File::open(&path).map_err(fs::Error::io("open", &path))?;

@@ -284,6 +284,9 @@ impl Drop for Staged {
             // The next run removes it.
             tracing::warn!(dir = %self.dir.display(), %error, "cannot remove an unfinished copy");
         }
+        // Not if another database is being staged; nobody begins to while this is held.
+        let _guard = self.inner.manifest();
+        let _ = self.inner.disk.remove_dir(&self.inner.dir.join(STAGED_NAME));
     }
 }
 
