@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("fs", &[]),
     ("mirror", &["formats", "source", "wire", "client", "fs"]),
     ("restore", &["formats", "source", "fs", "mirror"]),
-    ("cli", &["source", "wire", "service", "client", "fs", "mirror", "restore"]),
+    ("cli", &["formats", "source", "wire", "service", "client", "fs", "mirror", "restore"]),
     ("testkit", &[]),
     ("xtask", &["testkit"]),
 ];

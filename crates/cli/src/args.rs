@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::exit_code::{self, ExitCode};
 use crate::logging::LogFormat;
 use crate::output::Output;
-use crate::units;
+use crate::units::{self, Moment};
 
 const BACKUP_EXAMPLES: &str = "\
 Examples:
@@ -25,8 +25,9 @@ Examples:
       --tls-cert cert.pem --tls-key key.pem --token-file tokens";
 
 const INFO_EXAMPLES: &str = "\
-Example:
-  neo4j-backup info --from /backups/db1 --json";
+Examples:
+  neo4j-backup info --from /backups/db1 --json
+  neo4j-backup info --from /backups/db1 --transactions --database neo4j --since 2026-11-24T09:00:00Z";
 
 const VERIFY_EXAMPLES: &str = "\
 Example:
@@ -35,7 +36,9 @@ Example:
 const RESTORE_EXAMPLES: &str = "\
 Examples:
   neo4j-backup restore --from /backups/db1 --config /etc/neo4j/neo4j.conf
-  neo4j-backup restore --from /backups/db1 --to /var/lib/neo4j/data --database neo4j --force";
+  neo4j-backup restore --from /backups/db1 --to /var/lib/neo4j/data --database neo4j --force
+  neo4j-backup restore --from /backups/db1 --to /tmp/data --database neo4j --before 4711
+  neo4j-backup restore --from /backups/db1 --to /tmp/data --until 2026-11-24T09:30:00+01:00";
 
 const TOKEN_EXAMPLES: &str = "\
 Example:
@@ -176,6 +179,18 @@ pub struct InfoArgs {
     /// The directory of the backup
     #[arg(long, value_name = "DIR")]
     pub from: PathBuf,
+    /// Only this database; may be repeated [default: all]
+    #[arg(long = "database", value_name = "NAME")]
+    pub databases: Vec<String>,
+    /// List the transactions; with --json one document for each, on a line of its own
+    #[arg(long)]
+    pub transactions: bool,
+    /// Only the transactions from this one or this time on
+    #[arg(long, value_name = "TX_ID|TIME", value_parser = units::parse_moment, requires = "transactions")]
+    pub since: Option<Moment>,
+    /// Only the transactions up to this one or this time
+    #[arg(long, value_name = "TX_ID|TIME", value_parser = units::parse_moment, requires = "transactions")]
+    pub until: Option<Moment>,
     /// One JSON document on stdout
     #[arg(long)]
     pub json: bool,
@@ -205,6 +220,12 @@ pub struct RestoreArgs {
     /// Only this database; may be repeated [default: all]
     #[arg(long = "database", value_name = "NAME")]
     pub databases: Vec<String>,
+    /// Leave out what was committed after this transaction or time
+    #[arg(long, value_name = "TX_ID|TIME", value_parser = units::parse_moment, conflicts_with = "before")]
+    pub until: Option<Moment>,
+    /// Leave out this transaction, or what was committed at this time, and all that follows
+    #[arg(long, value_name = "TX_ID|TIME", value_parser = units::parse_moment)]
+    pub before: Option<Moment>,
     /// Move a database that is there already aside
     #[arg(long)]
     pub force: bool,
@@ -290,10 +311,11 @@ const BACKUP_CODES: [E; 20] = [
     E::CorruptData,
     E::Partial,
 ];
-const INFO_CODES: [E; 4] = [E::TargetUnusable, E::NoSpace, E::NoBackup, E::CorruptData];
+const INFO_CODES: [E; 5] =
+    [E::NoSuchDatabase, E::TargetUnusable, E::NoSpace, E::NoBackup, E::CorruptData];
 const VERIFY_CODES: [E; 5] =
     [E::TargetUnusable, E::TargetInUse, E::NoSpace, E::NoBackup, E::CorruptData];
-const RESTORE_CODES: [E; 10] = [
+const RESTORE_CODES: [E; 11] = [
     E::BadConfiguration,
     E::SourceUnusable,
     E::NoSuchDatabase,
@@ -303,6 +325,7 @@ const RESTORE_CODES: [E; 10] = [
     E::NoSpace,
     E::NoBackup,
     E::DatabaseRunning,
+    E::OutOfRange,
     E::CorruptData,
 ];
 const TOKEN_CODES: [E; 4] = [E::BadConfiguration, E::TargetUnusable, E::TargetExists, E::NoSpace];

@@ -115,6 +115,9 @@ exit_codes! {
     BackupChanged = 36 "backup_changed":
         "the backup's files are not as the last run left them";
         "run verify to see what differs; --full replaces the backup".
+    OutOfRange = 37 "out_of_range":
+        "the database cannot be restored to the moment that was asked for";
+        "info --transactions lists the transactions; an older backup may reach further back".
     CorruptData = 40 "corrupt_data":
         "bytes are wrong: in the source, on the way or in the backup";
         "the message names file and offset; make a new backup, and check the disk it lay on".

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use formats::{TimestampMs, TxId};
+use jiff::Timestamp;
+use mirror::{Point, Until};
+
 /// Factors of the units that are understood; a bare number is bytes.
 const UNITS: [(&str, f64); 8] = [
     ("", 1.0),
@@ -55,6 +59,45 @@ pub fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A transaction's id, or a time with its zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// An id.
+    TxId(u64),
+    /// A time.
+    Time(Timestamp),
+}
+
+impl Moment {
+    /// The same for a backup, whose times are whole milliseconds.
+    pub fn until(self, inclusive: bool) -> Until {
+        let point = match self {
+            Self::TxId(id) => Point::TxId(TxId(id)),
+            Self::Time(time) => {
+                let (ms, rest) = (time.as_millisecond(), time.subsec_nanosecond() % 1_000_000);
+                Point::Time(TimestampMs(match inclusive {
+                    true => ms.saturating_sub(i64::from(rest < 0)),
+                    false => ms.saturating_add(i64::from(rest > 0)),
+                }))
+            }
+        };
+        Until { point, inclusive }
+    }
+}
+
+/// Parses `4711` or `2026-11-24T09:30:00+01:00`.
+pub fn parse_moment(text: &str) -> Result<Moment, String> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().map(Moment::TxId).map_err(|_| "too large for an id".to_owned());
+    }
+    text.parse().map(Moment::Time).map_err(|_| {
+        "expected a transaction's id or a time with its zone, such as 2026-11-24T09:30:00Z or \
+         2026-11-24T09:30:00+01:00"
+            .to_owned()
+    })
+}
+
 /// `1.50 GiB`.
 pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
@@ -105,6 +148,24 @@ mod tests {
             ["", "MiB", "50M", "50MiB/min", "-1MiB", "0", "63KiB", "1e9", "nan", "99999999GiB"]
         {
             assert!(parse_rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments() {
+        let check = |text: &str, inclusive, point| {
+            let until = parse_moment(text).unwrap().until(inclusive);
+            assert_eq!(until, Until { point, inclusive }, "{text}");
+        };
+        let time = |ms| Point::Time(TimestampMs(ms));
+        check("4711", true, Point::TxId(TxId(4711)));
+        check("2023-11-14T22:13:20.123Z", true, time(1_700_000_000_123));
+        check("2023-11-14 23:13:20.123+01:00", true, time(1_700_000_000_123));
+        check("2023-11-14T22:13:20.1235Z", true, time(1_700_000_000_123));
+        check("2023-11-14T22:13:20.1235Z", false, time(1_700_000_000_124));
+        check("2023-11-14T22:13:20.123Z", false, time(1_700_000_000_123));
+        for text in ["", "-1", "99999999999999999999", "2023-11-14T22:13:20", "yesterday", "12 h"] {
+            assert!(parse_moment(text).is_err(), "{text}");
         }
     }
 

@@ -233,7 +233,7 @@ fn read_capped(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// An error with all its causes, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -123,6 +123,35 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// The backup's logs do not lead to its last transaction.
+    #[error("{} at offset {offset_bytes}: {what}", file.display())]
+    DamagedLogs {
+        /// The log file.
+        file: PathBuf,
+        /// After the last transaction that is right.
+        offset_bytes: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// The database cannot be restored to that moment.
+    #[error(
+        "database {database:?} cannot be restored {wanted}: the backup goes from transaction \
+         {first} ({first_time}) to {last} ({last_time})"
+    )]
+    OutOfRange {
+        /// The database.
+        database: String,
+        /// What was asked for.
+        wanted: String,
+        /// E0.
+        first: formats::TxId,
+        /// When it was committed, or the checkpoint after it taken.
+        first_time: String,
+        /// E.
+        last: formats::TxId,
+        /// Until when the backup has everything.
+        last_time: String,
+    },
     /// The new backup is complete and committed; only tidying up behind it failed.
     #[error("the backup is complete, but its files could not be moved into place")]
     RollForward(#[source] fs::Error),
@@ -162,6 +191,10 @@ impl Error {
             Self::Untrusted { .. } => "check that host and port are those of your own service",
             Self::Incomplete { .. } | Self::Corrupt { .. } => {
                 "the backup that was there is unchanged; run again, and check the source if it stays"
+            }
+            Self::DamagedLogs { .. } => "the verify command tells all that is damaged",
+            Self::OutOfRange { .. } => {
+                "info --transactions lists the transactions; an older backup may reach further back"
             }
             Self::RollForward(_) => "the next run, info, verify and restore work all the same",
             Self::Disk(error) => error.hint(),

@@ -49,6 +49,7 @@ mod backup;
 mod blocks;
 mod chain;
 mod error;
+mod history;
 mod increment;
 mod layout;
 mod manifest;
@@ -60,6 +61,7 @@ mod verify;
 pub use backup::{Backup, Located};
 pub use blocks::{CheckedBlocks, FileRef, Progress, check_blocks};
 pub use error::{Error, Result};
+pub use history::{Cut, Point, Transaction, Until, find_cut, transactions};
 pub use increment::Increment;
 pub use layout::{Area, MANIFEST_NAME, is_database_name};
 pub use manifest::{

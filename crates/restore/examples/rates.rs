@@ -29,7 +29,7 @@ fn main() {
         }
         ["restore", dir, to] => {
             let to = Destination::from_data(Path::new(to));
-            let options = Options { to, databases: Vec::new(), force: false };
+            let options = Options { to, databases: Vec::new(), force: false, until: None };
             let report = restore::restore(
                 &support::real(),
                 Path::new(dir),

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fs::{Busy, Disk, Kind, Lock};
 use jiff::Timestamp;
-use mirror::{Area, Backup, DatabaseEntry, Progress, check_blocks, recovery_findings};
+use mirror::{
+    Area, Backup, Cut, DatabaseEntry, Progress, Until, check_blocks, find_cut, recovery_findings,
+};
 
 use crate::copy::Copy;
 use crate::destination::{Owner, create_owned, create_private, is_there, require_private};
@@ -25,6 +27,8 @@ pub struct Options {
     pub databases: Vec<String>,
     /// Move databases that exist aside instead of refusing.
     pub force: bool,
+    /// Where in their history; at the backup's end if `None`. A transaction id is of one database.
+    pub until: Option<Until>,
 }
 
 /// What was done.
@@ -41,6 +45,8 @@ pub struct Report {
 pub struct Restored {
     /// What the backup says of it.
     pub entry: DatabaseEntry,
+    /// Where in its history, if not at the backup's end.
+    pub cut: Option<Cut>,
     /// Its store directory.
     pub store: PathBuf,
     /// Its transaction log directory.
@@ -87,6 +93,10 @@ fn restore_noting(
     if entries.is_empty() {
         return Err(Error::NothingToRestore { backup: from.to_owned() });
     }
+    let cut = |entry: &&DatabaseEntry| {
+        options.until.map(|until| find_cut(&backup, entry, until)).transpose()
+    };
+    let cuts = entries.iter().map(cut).collect::<Result<Vec<_>, _>>()?;
     // A later run, started elsewhere, must find what the journal names.
     let to = options.to.absolute()?;
     to.refuse_foreign(backup.dir())?;
@@ -108,7 +118,7 @@ fn restore_noting(
     }
     create_private(disk, &staging)?;
     let lock = Lock::take(&staging.join(LOCK_NAME), Busy::Fail).map_err(|e| in_use(&to, e))?;
-    let run = Run { disk, backup: &backup, entries, to: &to, owner, staging };
+    let run = Run { disk, backup: &backup, entries, cuts, to: &to, owner, staging };
     let cleaned = run.undo_earlier()?;
     let done = run.restore(options.force, watch);
     let is_in_place = matches!(done, Ok(_) | Err(Error::NotDurable { .. }));
@@ -150,6 +160,8 @@ struct Run<'a> {
     disk: &'a dyn Disk,
     backup: &'a Backup,
     entries: Vec<&'a DatabaseEntry>,
+    /// One for each entry.
+    cuts: Vec<Option<Cut>>,
     to: &'a Destination,
     owner: Owner,
     /// The staging directory in the data directory, which has the lock and the journal.
@@ -227,7 +239,9 @@ impl Run<'_> {
 
     /// Copies all files and verifies all that the backup says of them, in one pass.
     fn copy(&self, plan: &Plan, watch: &Watch<'_>) -> Result<()> {
-        let copy = Copy::new(self.disk, self.owner, &self.entries, plan, watch.cancelled);
+        let databases: Vec<_> =
+            self.entries.iter().copied().zip(self.cuts.iter().copied()).collect();
+        let copy = Copy::new(self.disk, self.owner, &databases, plan, watch.cancelled);
         let (blocks, logs) = std::thread::scope(|scope| {
             let logs = scope.spawn(|| {
                 let logs =
@@ -259,9 +273,10 @@ impl Run<'_> {
             let half = plan.halves.iter().find(|h| (h.database, h.area) == (database, area));
             half.map_or_else(PathBuf::new, |half| half.place.clone())
         };
-        let entries = self.entries.iter().enumerate();
-        let restored = entries.map(|(database, entry)| Restored {
+        let entries = self.entries.iter().zip(&self.cuts).enumerate();
+        let restored = entries.map(|(database, (entry, cut))| Restored {
             entry: (*entry).clone(),
+            cut: *cut,
             store: place(database, Area::Store),
             transactions: place(database, Area::Transactions),
             moved_aside: old

@@ -3,6 +3,7 @@
 //! Ours, since a test must know exactly what was sent and what was acknowledged: a driver that
 //! pools, retries and needs a runtime would blur both. Speaks Bolt 5.1 to 5.4.
 
+mod bookmark;
 mod value;
 
 use std::io::{BufReader, Read, Write};
@@ -156,11 +157,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Commits the open transaction; when this returns, the server has acknowledged it.
-    pub fn commit(&mut self) -> Result<()> {
-        self.ask(COMMIT, vec![])?;
+    /// Commits the open transaction; when this returns, the server has acknowledged it. Returns the
+    /// database's last transaction: this one, or a later one of somebody else (seen on 2026.08.1).
+    pub fn commit(&mut self) -> Result<u64> {
+        let summary = self.ask(COMMIT, vec![])?;
         self.in_transaction = false;
-        Ok(())
+        let bookmark = summary.get("bookmark").and_then(Value::as_str);
+        bookmark::tx_id(bookmark.context("a commit without a bookmark")?)
     }
 
     /// Rolls the open transaction back; nothing to do if a failure has done so.
@@ -185,10 +188,10 @@ impl Connection {
         Ok(())
     }
 
-    fn ask(&mut self, message: u8, fields: Vec<Value>) -> Result<()> {
+    fn ask(&mut self, message: u8, fields: Vec<Value>) -> Result<Map> {
         self.send(message, fields)?;
         match self.receive() {
-            Ok(_) => Ok(()),
+            Ok((summary, _)) => Ok(summary),
             Err(error) => Err(self.after_error(error)),
         }
     }

@@ -142,13 +142,15 @@ fn code_of_mirror(error: &mirror::Error) -> ExitCode {
             ExitCode::TargetUnusable
         }
         E::NotABackup { .. } | E::ManifestNewer { .. } => ExitCode::NoBackup,
-        E::ManifestDamaged { .. } | E::Incomplete { .. } | E::Corrupt { .. } => {
-            ExitCode::CorruptData
-        }
+        E::ManifestDamaged { .. }
+        | E::Incomplete { .. }
+        | E::Corrupt { .. }
+        | E::DamagedLogs { .. } => ExitCode::CorruptData,
         E::InUse { .. } => ExitCode::TargetInUse,
         E::ChangedByHand { .. } => ExitCode::BackupChanged,
         E::NoSuchDatabase { .. } => ExitCode::NoSuchDatabase,
         E::NoSpace { .. } => ExitCode::NoSpace,
+        E::OutOfRange { .. } => ExitCode::OutOfRange,
         E::Untrusted { .. } => ExitCode::WrongService,
         E::RollForward(error) | E::Disk(error) => code_of_disk(error),
         _ => ExitCode::Internal,

@@ -52,6 +52,7 @@ fn status_and_word_are_stable() {
         (34, "no_backup"),
         (35, "database_running"),
         (36, "backup_changed"),
+        (37, "out_of_range"),
         (40, "corrupt_data"),
         (50, "partial"),
         (70, "internal"),

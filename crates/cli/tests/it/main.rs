@@ -3,6 +3,7 @@
 mod backup;
 mod codes;
 mod connect;
+mod history;
 mod limits;
 mod restore;
 mod run;

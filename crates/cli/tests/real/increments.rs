@@ -2,12 +2,16 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use testkit::load::{Load, LoadOptions};
+use serde_json::Value;
+use testkit::load::{History, Load, LoadOptions};
 use testkit::program::Service;
+use testkit::server::Server;
 use testkit::versions::{self, Version};
+use testkit::{consistency, verdict};
 
 use crate::scene::{Copy, Scene, arg, copies, one_at_a_time, program, start_and_examine};
 
@@ -60,6 +64,7 @@ fn increments_bring_the_backup_to_the_present() -> Result<()> {
             last = next;
         }
         let Scene { mut live, load, dir, .. } = scene;
+        let before_restart = load.history();
         load.stop()?;
         live.stop()?;
         live.start_again()?;
@@ -67,14 +72,55 @@ fn increments_bring_the_backup_to_the_present() -> Result<()> {
         scene = Scene { version, live, load, dir };
         std::thread::sleep(Duration::from_secs(3));
         last = again(&scene, &service, "incremental")?;
+        let histories = [before_restart, scene.load.history()];
         drop(service);
         let (version, dir) = scene.end()?;
         let by_hand = dir.path().join("by-hand");
         copy_by_hand(&last.backup, &by_hand)?;
         last.prove(&version, &dir.path().join("restored"))?;
         start_and_examine(&version, &by_hand, &last.expected, true)?;
+        to_a_random_transaction(&version, dir.path(), &last, &histories)?;
     }
     Ok(())
+}
+
+/// "Any commit from E0 to E": the real server says that this is its last transaction, and the content
+/// is what the writers were told to be committed up to there.
+fn to_a_random_transaction(
+    version: &Version,
+    dir: &Path,
+    last: &Copy,
+    histories: &[Arc<History>],
+) -> Result<()> {
+    let from = arg(&last.backup);
+    let list = ["info", "--from", from, "--database", "neo4j", "--transactions", "--json"];
+    let output = program().command(&list).output()?;
+    ensure!(output.status.success());
+    let lines = String::from_utf8(output.stdout)?;
+    let lines: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let restorable = lines.iter().filter(|line| line["restorable"] == true);
+    let ids: Vec<u64> = restorable.filter_map(|line| line["tx_id"].as_u64()).collect();
+    ensure!(ids.len() > 10 && ids.len() < lines.len(), "{ids:?}");
+    // Not the last, which the other restores are of.
+    let id = ids[std::process::id() as usize % (ids.len() - 1)];
+    let home = dir.join("earlier");
+    let (to, id_text) = (home.join("data"), id.to_string());
+    let line = ["restore", "--from", from, "--to", arg(&to), "--database", "neo4j", "--json"];
+    let (report, _) = program().json(&[&line[..], &["--until", &id_text]].concat())?;
+    ensure!(report["databases"][0]["last_tx_id"].as_u64() == Some(id), "{report}");
+    let reaches = |history: &&Arc<History>| history.last_tx_id() >= Some(id);
+    let history = histories.iter().find(reaches).or(histories.last()).context("no history")?;
+    let expected = history.expected_at(id);
+    eprintln!("{}: to {id} of {}..={}: {expected:?}", version.name, ids[0], ids[ids.len() - 1]);
+    let mut server = Server::builder(version).home(&home).start()?;
+    let mut connection = server.connect()?;
+    connection.begin()?;
+    connection.number("RETURN 1")?;
+    let last = connection.commit()?;
+    ensure!(last == id, "the server's last transaction is {last}, not {id}");
+    verdict::examine(&server, &expected).into_result()?;
+    server.stop()?;
+    consistency::check(version, &home, "neo4j")?.into_result()
 }
 
 /// "Logs already removed by the retention policy: full backup instead", and the old one stays until

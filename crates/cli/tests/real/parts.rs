@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
+use testkit::load::LoadOptions;
 use testkit::program::Service;
 use testkit::server::{Builder, Server};
 use testkit::verdict;
@@ -101,8 +102,9 @@ fn a_restart_of_the_server_in_the_middle_of_a_copy() -> Result<()> {
 
 fn restart_in_the_middle(version: &Version) -> Result<()> {
     // Logs small enough that their copy does not take long at the rate that is chosen below.
-    let small_logs = |server: Builder| server.setting("db.tx_log.rotation.size", "16M");
-    let mut scene = Scene::begin(version, small_logs)?;
+    let small_logs = |server: Builder| server.setting("db.tx_log.rotation.size", "4M");
+    let load = LoadOptions { pause: Duration::from_millis(150), ..LoadOptions::default() };
+    let mut scene = Scene::begin_with(version, small_logs, load)?;
     let service = scene.serve()?;
     let to = scene.dir.path().join("backup");
     let port = service.port.to_string();

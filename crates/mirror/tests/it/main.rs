@@ -2,6 +2,7 @@
 
 mod crash;
 mod full;
+mod history;
 mod increment;
 mod refuse;
 mod support;

@@ -219,6 +219,7 @@ fn what_is_complete_is_not_undone_later() {
         to: Destination::from_data(&fixture.data()),
         databases: database.iter().map(|name| (*name).to_owned()).collect(),
         force: false,
+        until: None,
     };
     let restore = |disk: &FaultDisk, databases: &[&str]| {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());

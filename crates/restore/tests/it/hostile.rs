@@ -207,7 +207,7 @@ fn the_staging_directory_is_ours_until_the_end() {
         looked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     };
     let to = Destination::from_data(&data);
-    let options = Options { to, databases: vec!["neo4j".into()], force: false };
+    let options = Options { to, databases: vec!["neo4j".into()], force: false, until: None };
     restore::restore(&real(), &fixture.backup(), &options, &look, &AtomicBool::new(false)).unwrap();
     assert!(looked.into_inner() > 0);
     assert_is(&fixture.copy, &data.join("databases/neo4j"), &data.join("transactions/neo4j"));

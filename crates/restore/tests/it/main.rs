@@ -3,6 +3,7 @@
 mod crash;
 mod hostile;
 mod place;
+mod point;
 mod refuse;
 #[allow(dead_code, reason = "shared with the tests of mirror, which use all of it")]
 #[path = "../../../mirror/tests/it/support.rs"]
@@ -56,7 +57,8 @@ impl Fixture {
         to: &Destination,
         force: bool,
     ) -> Result<Report, Error> {
-        let options = Options { to: to.clone(), databases: vec!["neo4j".into()], force };
+        let options =
+            Options { to: to.clone(), databases: vec!["neo4j".into()], force, until: None };
         restore::restore(disk, &self.backup(), &options, &|_| (), &AtomicBool::new(false))
     }
 }

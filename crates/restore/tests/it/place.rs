@@ -18,7 +18,7 @@ fn a_missing_data_directory_is_made() {
     let before = tree(&fixture.backup());
     let data = fixture.path("new/data");
     let to = Destination::from_data(&data);
-    let options = Options { to, databases: Vec::new(), force: false };
+    let options = Options { to, databases: Vec::new(), force: false, until: None };
     let report =
         restore::restore(&real(), &fixture.backup(), &options, &|_| (), &AtomicBool::new(false))
             .unwrap();
@@ -201,7 +201,7 @@ fn a_cancelled_restore_leaves_nothing() {
     let cancelled = AtomicBool::new(false);
     let cancel = |_: u64| cancelled.store(true, Ordering::Relaxed);
     let to = Destination::from_data(&fixture.data());
-    let options = Options { to, databases: vec!["neo4j".into()], force: true };
+    let options = Options { to, databases: vec!["neo4j".into()], force: true, until: None };
     let done = restore::restore(&real(), &fixture.backup(), &options, &cancel, &cancelled);
     assert!(matches!(done, Err(Error::Cancelled)), "{done:?}");
     assert!(tree(&fixture.data()) == before);

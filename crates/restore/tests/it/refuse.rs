@@ -105,6 +105,7 @@ fn a_backup_is_no_destination() {
         to: Destination::from_data(&fixture.data()),
         databases: Vec::new(),
         force: false,
+        until: None,
     };
     restore::restore(
         &real(),
@@ -135,6 +136,7 @@ fn mistaken_names_are_refused() {
         to: Destination::from_data(&fixture.data()),
         databases: vec![name.to_owned()],
         force: false,
+        until: None,
     };
     let restore = |from: &Path, name| {
         restore::restore(&real(), from, &options(name), &|_| (), &AtomicBool::new(false))

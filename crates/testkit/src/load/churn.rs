@@ -41,7 +41,7 @@ pub(super) fn users(shared: &Shared, every: Duration) -> Result<()> {
     let first = rows.first().and_then(|row| row[0].as_int()).unwrap_or_default();
     for step in 0_usize.. {
         let name = format!("user_{first}_{step}");
-        let begun = Attempt { begun: Instant::now(), acknowledged: None };
+        let begun = Attempt { begun: Instant::now(), acknowledged: None, tx_id: None };
         shared.history.users().push(User { name: name.clone(), created: begun, dropped: None });
         let create = format!("CREATE USER {name} IF NOT EXISTS SET PASSWORD 'password of {name}'");
         if client.run(&create)?.is_none() {
@@ -51,7 +51,7 @@ pub(super) fn users(shared: &Shared, every: Duration) -> Result<()> {
         shared.user_changes.fetch_add(1, Ordering::Relaxed);
         if step % DROP_EVERY == DROP_EVERY - 1 {
             let victim = step - 1;
-            let begun = Attempt { begun: Instant::now(), acknowledged: None };
+            let begun = Attempt { begun: Instant::now(), acknowledged: None, tx_id: None };
             shared.history.users()[victim].dropped = Some(begun);
             let drop = format!("DROP USER user_{first}_{victim} IF EXISTS");
             if client.run(&drop)?.is_none() {

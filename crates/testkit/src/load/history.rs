@@ -10,6 +10,9 @@ pub struct Attempt {
     pub begun: Instant,
     /// When the server's answer to its commit arrived.
     pub acknowledged: Option<Instant>,
+    /// The last transaction when the server answered, which may be a later one of another writer;
+    /// unknown when the answer was lost.
+    pub tx_id: Option<u64>,
 }
 
 /// One user of `system` that the load created and perhaps dropped.
@@ -88,14 +91,15 @@ impl History {
     }
 
     pub(super) fn begin(&self, writer: usize) {
-        let attempt = Attempt { begun: Instant::now(), acknowledged: None };
+        let attempt = Attempt { begun: Instant::now(), acknowledged: None, tx_id: None };
         locked(&self.writers[writer]).attempts.push(attempt);
     }
 
-    pub(super) fn acknowledge(&self, writer: usize) {
+    pub(super) fn acknowledge(&self, writer: usize, tx_id: Option<u64>) {
         let now = Instant::now();
         if let Some(attempt) = locked(&self.writers[writer]).attempts.last_mut() {
             attempt.acknowledged = Some(now);
+            attempt.tx_id = tx_id;
         }
     }
 
@@ -133,6 +137,31 @@ impl History {
             }
         }
         expected
+    }
+
+    /// The greatest id that the server told a writer.
+    pub fn last_tx_id(&self) -> Option<u64> {
+        let last = |writer: &Mutex<WriterHistory>| {
+            locked(writer).attempts.iter().filter_map(|attempt| attempt.tx_id).max()
+        };
+        self.writers.iter().filter_map(last).max()
+    }
+
+    /// What a database must contain that holds every transaction up to this one, and none after it, by
+    /// the ids that the server told the writers. Nothing is said of users.
+    ///
+    /// A transaction's own id is not more than what the writer was told with it, and more than what it
+    /// was told with the one before. So of each writer at most one transaction is uncertain.
+    pub fn expected_at(&self, tx_id: u64) -> Expected {
+        let bounds = |writer: &Mutex<WriterHistory>| {
+            let writer = locked(writer);
+            let reaches = |attempt: &Attempt| attempt.tx_id.is_some_and(|id| id >= tx_id);
+            let last = writer.attempts.iter().position(reaches);
+            let last = last.map_or(writer.attempts.len(), |last| last + 1);
+            let up_to = |attempt: &Attempt| attempt.tx_id.is_some_and(|id| id <= tx_id);
+            Bounds { at_least: writer.last_where(up_to), at_most: writer.start + last as u64 }
+        };
+        Expected { writers: self.writers.iter().map(bounds).collect(), ..Expected::default() }
     }
 
     /// The latency of the transactions acknowledged between `from` and `to`.
@@ -173,8 +202,11 @@ mod tests {
     fn expectations_follow_from_the_times() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let attempt =
-            |begun, end: Option<u64>| Attempt { begun: at(begun), acknowledged: end.map(at) };
+        let attempt = |begun, end: Option<u64>| Attempt {
+            begun: at(begun),
+            acknowledged: end.map(at),
+            tx_id: end,
+        };
         let history = History::new(&[5, 0]);
         locked(&history.writers[0]).attempts =
             vec![attempt(1, Some(2)), attempt(3, Some(6)), attempt(7, None)];
@@ -198,6 +230,11 @@ mod tests {
         assert_eq!(expected.writers, [bounds(6, 8), bounds(0, 0)]);
         assert_eq!(expected.users, ["kept"]);
         assert_eq!(expected.no_users, ["late", "gone"]);
+
+        // Ids are those of the times here; the third has none.
+        let up_to = |tx_id| history.expected_at(tx_id).writers[0];
+        assert_eq!([up_to(1), up_to(2), up_to(3)], [bounds(5, 6), bounds(6, 6), bounds(6, 7)]);
+        assert_eq!([up_to(6), up_to(7)], [bounds(7, 7), bounds(7, 8)]);
 
         let latency = history.latency(at(0), at(10));
         assert_eq!((latency.count, latency.p50, latency.max), (2, at(6) - at(3), at(6) - at(3)));

@@ -116,10 +116,8 @@ impl Writer {
         while !shared.stopped() {
             let plan = self.plan();
             shared.history.begin(self.id as usize);
-            if !self.carry_out(&plan, &mut connection, shared)? {
-                break;
-            }
-            shared.history.acknowledge(self.id as usize);
+            let Some(tx_id) = self.carry_out(&plan, &mut connection, shared)? else { break };
+            shared.history.acknowledge(self.id as usize, tx_id);
             self.committed = plan.n;
             if let Some(position) = plan.delete {
                 self.live.remove(position);
@@ -132,17 +130,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Tries until it is committed; `false` when the load stops before.
+    /// Tries until it is committed, as the transaction that the server says, if its answer comes;
+    /// `None` when the load stops before.
     fn carry_out(
         &self,
         plan: &Plan,
         connection: &mut Option<Connection>,
         shared: &Shared,
-    ) -> Result<bool> {
+    ) -> Result<Option<Option<u64>>> {
         let mut first = true;
         loop {
             match self.attempt(plan, connection, shared, first) {
-                Ok(()) => return Ok(true),
+                Ok(tx_id) => return Ok(Some(tx_id)),
                 Err(error) => {
                     let failure = error.downcast_ref::<Failure>();
                     let io = error.downcast_ref::<std::io::Error>();
@@ -155,7 +154,7 @@ impl Writer {
                     shared.retries.fetch_add(1, Ordering::Relaxed);
                     let wait = if io.is_some() { BEFORE_RECONNECT } else { Duration::ZERO };
                     if shared.stopped() || !shared.sleep(wait) {
-                        return Ok(false);
+                        return Ok(None);
                     }
                 }
             }
@@ -168,7 +167,7 @@ impl Writer {
         connection: &mut Option<Connection>,
         shared: &Shared,
         first: bool,
-    ) -> Result<()> {
+    ) -> Result<Option<u64>> {
         let connection = match connection {
             Some(connection) => connection,
             None => connection.insert(Connection::open(&shared.address, QUERY_LIMIT)?),
@@ -178,13 +177,13 @@ impl Writer {
             // Without an answer to its commit an attempt may still have been committed.
             let counter = self.counter(connection)?;
             if counter == plan.n {
-                return Ok(());
+                return Ok(None);
             }
             ensure!(counter + 1 == plan.n, "the counter is {counter} before {}", plan.n);
         }
         connection.begin()?;
         self.statements(plan, connection)?;
-        connection.commit()
+        connection.commit().map(Some)
     }
 
     fn counter(&self, connection: &mut Connection) -> Result<u64> {

@@ -1,0 +1,138 @@
+//! `info --transactions` and `restore --until`: from the list to the moment before the mistake.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::run::{Service, copy, run, tree};
+
+/// A data directory of a server that was killed, and a backup of it: a full one when it had half of its
+/// transactions, and an increment.
+fn backed_up(dir: &Path) -> PathBuf {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/2026.08.1/killed");
+    let data = dir.join("data");
+    for part in ["databases", "transactions"] {
+        copy(&fixture.join(part), &data.join(part));
+    }
+    for file in formats::record_store::MANDATORY {
+        let path = data.join("databases/neo4j").join(file.file_name());
+        if !path.exists() {
+            std::fs::write(path, b"").unwrap();
+        }
+    }
+    let log = data.join("transactions/neo4j/neostore.transaction.db.0");
+    let whole = std::fs::read(&log).unwrap();
+    let path = data.join("transactions/neo4j/checkpoint.0");
+    let bytes = std::fs::read(&path).unwrap();
+    let checkpoints = formats::checkpoint::decode_file(&bytes).unwrap().unwrap();
+    let (first, end) = &checkpoints.entries[0];
+    // Later ones would be of transactions that the server does not have yet.
+    std::fs::write(&path, &bytes[..*end as usize]).unwrap();
+    let from = first.position.offset_bytes;
+    let mut reader = formats::txlog::BatchReader::new(&whole[from as usize..], from);
+    let ends: Vec<u64> =
+        std::iter::from_fn(|| reader.next_batch().unwrap()).map(|batch| batch.end).collect();
+    assert!(ends.len() > 4, "{ends:?}");
+    std::fs::write(&log, &whole[..ends[ends.len() / 2] as usize]).unwrap();
+    let service = Service::start(&data, &[]);
+    let to = dir.join("backup");
+    let line = ["-host", &service.address, "-to", to.to_str().unwrap(), "--json"];
+    assert_eq!(run(line).status, 0);
+    std::fs::write(&log, &whole).unwrap();
+    let again = run(line);
+    assert_eq!(again.json()["databases"][0]["type"], "incremental", "{again:?}");
+    to
+}
+
+fn lines(args: &[&str]) -> Vec<Value> {
+    let ran = run(args);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn ids(lines: &[Value]) -> Vec<u64> {
+    lines.iter().map(|line| line["tx_id"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn from_the_list_to_the_moment_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = backed_up(dir.path());
+    let from = from.to_str().unwrap();
+    let list = ["info", "--from", from, "--transactions", "--json"];
+    let all = lines(&list);
+    let info = run(["info", "--from", from, "--json"]).json()["databases"][0].clone();
+    let (first, last) = (&info["first_consistent_tx_id"], &info["last_tx_id"]);
+    let (first, last) = (first.as_u64().unwrap(), last.as_u64().unwrap());
+    assert_eq!(Some(all.len() as u64), info["transactions"].as_u64());
+    assert_eq!(ids(&all).last(), Some(&last));
+    for line in &all {
+        assert_eq!(line["database"], "neo4j");
+        assert_eq!(line["restorable"], line["tx_id"].as_u64().unwrap() >= first);
+        assert!(line["bytes"].as_u64() > Some(0) && line["commands"].as_u64() > Some(0), "{line}");
+    }
+    let (first_text, last_text) = (first.to_string(), last.to_string());
+    let some = lines(&[&list[..], &["--since", &first_text, "--until", &first_text]].concat());
+    assert_eq!(ids(&some), [first]);
+    let time = all.last().unwrap()["commit_time"].as_str().unwrap();
+    let latest = lines(&[&list[..], &["--since", time]].concat());
+    assert!(ids(&latest).contains(&last) && !ids(&latest).contains(&first), "{latest:?}");
+    let text = run(&list[..4]);
+    assert!(text.stdout.contains(&last_text) && text.stdout.contains(time), "{text:?}");
+
+    // By the id, or before the one that follows: the same.
+    let mut restored = Vec::new();
+    for (how, id) in [("--until", first), ("--before", first + 1)] {
+        let to = dir.path().join(how);
+        let id = id.to_string();
+        let line = ["restore", "--from", from, "--to", to.to_str().unwrap(), how, &id, "--json"];
+        let ran = run(line);
+        assert_eq!(ran.status, 0, "{ran:?}");
+        let database = &ran.json()["databases"][0];
+        assert_eq!(database["last_tx_id"].as_u64(), Some(first));
+        assert_eq!(database["left_out_transactions"].as_u64(), Some(last - first));
+        restored.push(tree(&to));
+    }
+    assert!(restored[0] == restored[1]);
+    let to = dir.path().join("time");
+    let line = ["restore", "--from", from, "--to", to.to_str().unwrap(), "--until", time];
+    let ran = run(line);
+    assert!(ran.status == 0 && ran.stdout.contains(&format!("transaction {last} of {time}")));
+    assert!(tree(&to) != restored[0]);
+}
+
+/// Each with its own code, the range in the message, and nothing made.
+#[test]
+fn moments_that_cannot_be_restored_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = backed_up(dir.path());
+    let to = dir.path().join("restored");
+    let info = run(["info", "--from", from.to_str().unwrap(), "--json"]).json();
+    let [first, last] = ["first_consistent_tx_id", "last_tx_id"]
+        .map(|name| info["databases"][0][name].as_u64().unwrap());
+    let (before, after) = ((first - 1).to_string(), (last + 1).to_string());
+    let line =
+        ["restore", "--from", from.to_str().unwrap(), "--to", to.to_str().unwrap(), "--json"];
+    for (how, moment) in [
+        ("--until", &*before),
+        ("--until", &after),
+        ("--before", &before),
+        ("--until", "2020-01-01T00:00:00Z"),
+        ("--before", "2999-01-01T00:00:00+01:00"),
+    ] {
+        let ran = run([&line[..], &[how, moment]].concat());
+        assert_eq!((ran.status, &*ran.code()), (37, "out_of_range"), "{how} {moment}: {ran:?}");
+        let message = ran.json()["error"]["message"].to_string();
+        assert!(message.contains(&first.to_string()) && message.contains(&last.to_string()));
+        assert!(!to.exists());
+    }
+    for bad in [
+        &["--until", "2026-01-01T00:00:00"][..],
+        &["--until", "yesterday"],
+        &["--until", "5", "--before", "6"],
+    ] {
+        assert_eq!(run([&line[..], bad].concat()).status, 2, "{bad:?}");
+    }
+    let info = ["info", "--from", from.to_str().unwrap(), "--since", "5"];
+    assert_eq!(run(info).status, 2);
+}
