@@ -5,6 +5,9 @@ use std::net::Ipv6Addr;
 
 use wire::api::DEFAULT_PORT;
 
+/// The host where none is given.
+const LOOPBACK: &str = "127.0.0.1";
+
 /// A host (a name or an address, without brackets) and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
@@ -13,12 +16,6 @@ pub struct Address {
 }
 
 impl Address {
-    /// `HOST`, `HOST:PORT`, `[IPV6]`, `[IPV6]:PORT` or `IPV6`.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let (host, port) = split(text)?;
-        Ok(Self { host, port: port.unwrap_or(DEFAULT_PORT) })
-    }
-
     /// `-host` may carry the port as well, but then `-port` must not be given.
     pub fn of_flags(host: &str, port: Option<u16>) -> Result<Self, String> {
         let (host, port_of_host) = split(host)?;
@@ -28,6 +25,58 @@ impl Address {
                 Ok(Self { host, port: port.or(port_of_host).unwrap_or(DEFAULT_PORT) })
             }
         }
+    }
+}
+
+/// Where a service listens: a host, and the ports that are tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub host: String,
+    pub first_port: u16,
+    pub last_port: u16,
+}
+
+impl Default for Listen {
+    /// Port 6362 of the loopback interface.
+    fn default() -> Self {
+        let host = LOOPBACK.to_owned();
+        Self { host, first_port: DEFAULT_PORT, last_port: DEFAULT_PORT }
+    }
+}
+
+impl Listen {
+    /// `HOST`, `HOST:PORT`, `:PORT` or `PORT` of the loopback interface, an IPv6 address in brackets for `HOST`, and
+    /// `FIRST-LAST` for `PORT`, of which the first that is free is taken.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let is_ports = |text: &str| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+        };
+        let at = text.rfind(':').filter(|at| is_ports(text.get(at + 1..).unwrap_or_default()));
+        let (host, ports) = match at {
+            _ if is_ports(text) => ("", Some(text)),
+            // An IPv6 address has colons of its own.
+            Some(at) if text.parse::<Ipv6Addr>().is_err() => {
+                (text.get(..at).unwrap_or_default(), text.get(at + 1..))
+            }
+            _ => (text, None),
+        };
+        let host = match host {
+            "" if ports.is_some() => LOOPBACK.to_owned(),
+            host => match split(host)? {
+                (host, None) => host,
+                (_, Some(_)) => return Err(format!("{text:?} has two ports")),
+            },
+        };
+        let (first, last) = match ports {
+            Some(ports) => ports.split_once('-').unwrap_or((ports, ports)),
+            None => return Ok(Self { host, first_port: DEFAULT_PORT, last_port: DEFAULT_PORT }),
+        };
+        let number = |port: &str| port.parse().map_err(|_| format!("{port:?} is not a port"));
+        let (first_port, last_port) = (number(first)?, number(last)?);
+        if first_port > last_port || (first_port == 0 && last_port > 0) {
+            return Err(format!("{first}-{last} are no ports from the lowest to the highest"));
+        }
+        Ok(Self { host, first_port, last_port })
     }
 }
 
@@ -74,6 +123,44 @@ fn split(text: &str) -> Result<(String, Option<u16>), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_to_listen() {
+        let check = |text: &str, host: &str, first_port, last_port| {
+            let expected = Listen { host: host.to_owned(), first_port, last_port };
+            assert_eq!(Listen::parse(text), Ok(expected), "{text}");
+        };
+        check("db1", "db1", 6362, 6362);
+        check("db1:7000", "db1", 7000, 7000);
+        check(":7000", LOOPBACK, 7000, 7000);
+        check("7000", LOOPBACK, 7000, 7000);
+        check("0.0.0.0", "0.0.0.0", 6362, 6362);
+        check("127.0.0.1:6362-6372", "127.0.0.1", 6362, 6372);
+        check(":6362-6372", LOOPBACK, 6362, 6372);
+        check("6362-6372", LOOPBACK, 6362, 6372);
+        check("[::]", "::", 6362, 6362);
+        check("[::]:6362-6372", "::", 6362, 6372);
+        check("::", "::", 6362, 6362);
+        check("::1", "::1", 6362, 6362);
+        check("db1:0", "db1", 0, 0);
+        for text in [
+            "",
+            ":",
+            "db1:",
+            "db1:x",
+            "db1:1-",
+            "db1:2-1",
+            "db1:0-9",
+            "db1:1-65536",
+            "1-2-3",
+            "a:1:2",
+            "http://db1:1",
+            "[::1",
+            "a b",
+        ] {
+            assert!(Listen::parse(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn addresses() {

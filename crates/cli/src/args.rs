@@ -99,9 +99,10 @@ pub struct ServeArgs {
     /// The server's data directory, in place of --config
     #[arg(long, value_name = "DATA_DIR")]
     pub data: Option<PathBuf>,
-    /// Where to accept connections; port 0 picks a free one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6362")]
-    pub listen: String,
+    /// Where to accept connections; port 0 picks a free one, FIRST-LAST the first that is free
+    /// [default: the configuration's, else 127.0.0.1:6362]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
     /// Offer only the databases whose names match; may be repeated
     #[arg(long = "database", value_name = "GLOB")]
     pub databases: Vec<String>,
@@ -287,8 +288,14 @@ impl Command {
 
 use ExitCode as E;
 
-const SERVE_CODES: [E; 5] =
-    [E::BadConfiguration, E::CannotListen, E::SourceUnusable, E::TargetUnusable, E::NoSpace];
+const SERVE_CODES: [E; 6] = [
+    E::BadConfiguration,
+    E::CannotListen,
+    E::Disabled,
+    E::SourceUnusable,
+    E::TargetUnusable,
+    E::NoSpace,
+];
 const BACKUP_CODES: [E; 20] = [
     E::BadConfiguration,
     E::CannotConnect,

@@ -60,6 +60,9 @@ exit_codes! {
     CannotListen = 4 "cannot_listen":
         "serve cannot accept connections on the address";
         "choose another address with --listen HOST:PORT".
+    Disabled = 5 "disabled":
+        "the server's configuration switches backup off";
+        "set server.backup.enabled=true in neo4j-backup.conf, beside neo4j.conf".
     CannotConnect = 10 "cannot_connect":
         "nobody answers at the host and port, or TLS cannot be agreed on";
         "is `neo4j-backup serve` running there, and does a firewall let the port through?".

@@ -10,6 +10,7 @@ mod interrupt;
 mod logging;
 mod output;
 mod progress;
+mod settings;
 mod units;
 
 use std::io::Write as _;

@@ -17,6 +17,8 @@ pub struct ServiceConfig {
     pub catalog: Arc<dyn Catalog>,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Up to which port others are tried where `listen`'s is taken; none if it is not greater.
+    pub last_port: u16,
     /// Names of the databases that are shown; all, if none is given.
     pub database_globs: Option<GlobSet>,
     /// TLS, if wanted.
@@ -84,6 +86,7 @@ impl ServiceConfig {
         Self {
             catalog,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, wire::api::DEFAULT_PORT)),
+            last_port: 0,
             database_globs: None,
             tls: None,
             tokens: None,

@@ -51,7 +51,9 @@ pub async fn serve(
     let tls = config.tls.as_ref().map(crate::tls::acceptor).transpose()?;
     let listen = config.listen;
     let bind = |source| Error::Bind { listen, source };
-    let listener = TcpListener::bind(listen).await.map_err(bind)?;
+    let ports = listen.port()..=config.last_port.max(listen.port());
+    let addresses: Vec<_> = ports.map(|port| SocketAddr::new(listen.ip(), port)).collect();
+    let listener = TcpListener::bind(&*addresses).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
 
     let shared = Shared::new(config);

@@ -16,6 +16,15 @@ pub struct Config {
     settings: HashMap<String, (String, usize)>,
 }
 
+/// A setting as it stands in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting<'a> {
+    /// Its value; may be blank.
+    pub value: &'a str,
+    /// The line that it begins in, from 1.
+    pub line: usize,
+}
+
 /// No sane configuration is larger; a path that is not one may be.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
@@ -36,6 +45,26 @@ impl Config {
         Ok(Self { path: path.to_owned(), settings: parse(&text).map_err(refuse)? })
     }
 
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A setting, if it is there.
+    #[must_use]
+    pub fn setting(&self, key: &str) -> Option<Setting<'_>> {
+        self.settings.get(key).map(|(value, line)| Setting { value, line: *line })
+    }
+
+    /// Refuses a setting's value.
+    #[must_use]
+    pub fn bad_value(&self, key: &str, what: &str) -> Error {
+        let line = self.settings.get(key).map_or(0, |(_, line)| *line);
+        let message = format!("line {line}: {key}: {what}");
+        Error::Config { path: self.path.clone(), message }
+    }
+
     /// The value of a setting, if it is there and not empty.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.settings.get(key).map(|(value, _)| value.as_str()).filter(|value| !value.is_empty())
@@ -45,9 +74,7 @@ impl Config {
     pub fn directory(&self, key: &str, base: &Path) -> Result<Option<PathBuf>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         if value.contains("$(") {
-            let line = self.settings.get(key).map_or(0, |(_, line)| *line);
-            let message = format!("line {line}: {key}: command expansion is not supported");
-            return Err(Error::Config { path: self.path.clone(), message });
+            return Err(self.bad_value(key, "command expansion is not supported"));
         }
         Ok(Some(base.join(value)))
     }

@@ -24,7 +24,11 @@ impl Installation {
     /// From `neo4j.conf`: `server.directories.data` (default `data` in Neo4j's home) and
     /// `server.directories.transaction.logs.root` (default `transactions` in the data directory).
     pub fn from_config(neo4j_conf: &Path) -> Result<Self> {
-        let config = Config::read(neo4j_conf)?;
+        Self::configured_by(&Config::read(neo4j_conf)?)
+    }
+
+    /// The same of a configuration that has been read.
+    pub fn configured_by(config: &Config) -> Result<Self> {
         let home = config.home()?;
         let data = config.directory("server.directories.data", &home)?;
         let data = data.unwrap_or_else(|| home.join("data"));

@@ -13,6 +13,7 @@ mod logs;
 mod read;
 mod scan;
 
+pub use config::{Config, Setting};
 pub use derived::LeftOut;
 pub use error::{Error, Result};
 pub use hot_copy::{Checked, CopyFile, FileKind, Finished, HotCopy, Stale};

@@ -6,26 +6,33 @@ use std::path::{Path, PathBuf};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::{Limits, ServiceConfig, TlsConfig, TokenFile};
-use source::Installation;
+use source::{Config, Installation};
 
 use super::runtime;
-use crate::address::Address;
+use crate::address::Listen;
 use crate::args::ServeArgs;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::logging;
 use crate::output::{self, Ended};
+use crate::settings::Settings;
 
 /// One per stream that reads files, and some for questions.
 const BLOCKING_THREADS: usize = 24;
 
 pub fn run(args: &ServeArgs) -> Ended {
     logging::start("info", args.log_format);
-    let installation = find_installation(args)?;
+    let (installation, settings) = find_installation(args)?;
+    if !settings.enabled {
+        return Err(Failure::new(
+            ExitCode::Disabled,
+            "backup is switched off by the configuration",
+        ));
+    }
     tell_databases(&installation)?;
     raise_open_files();
-    let config = configure(args, installation)?;
+    let config = configure(args, installation, settings)?;
     runtime::block_on(BLOCKING_THREADS, async {
         let interrupt = Interrupt::listen()?;
         let shutdown = async {
@@ -41,9 +48,13 @@ pub fn run(args: &ServeArgs) -> Ended {
     })
 }
 
-fn configure(args: &ServeArgs, installation: Installation) -> Result<ServiceConfig> {
+fn configure(
+    args: &ServeArgs,
+    installation: Installation,
+    settings: Settings,
+) -> Result<ServiceConfig> {
     let mut config = ServiceConfig::for_installation(installation);
-    config.listen = resolve(&args.listen)?;
+    (config.listen, config.last_port) = where_to_listen(args, settings)?;
     config.database_globs = globs(&args.databases)?;
     if let (Some(cert), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) {
         config.tls = Some(TlsConfig { cert, key, client_ca: args.client_ca.clone() });
@@ -60,21 +71,25 @@ fn configure(args: &ServeArgs, installation: Installation) -> Result<ServiceConf
 }
 
 /// From --config, --data, $NEO4J_CONF (a directory, as Neo4j has it, or the file) or ./conf.
-fn find_installation(args: &ServeArgs) -> Result<Installation> {
+fn find_installation(args: &ServeArgs) -> Result<(Installation, Settings)> {
     if let Some(data) = &args.data {
-        return Ok(Installation::from_data(data)?);
+        return Ok((Installation::from_data(data)?, Settings::DEFAULT));
     }
+    let config = Config::read(&find_config(args)?)?;
+    Ok((Installation::configured_by(&config)?, Settings::read(config)?))
+}
+
+fn find_config(args: &ServeArgs) -> Result<PathBuf> {
     if let Some(config) = &args.config {
-        return Ok(Installation::from_config(config)?);
+        return Ok(config.clone());
     }
     if let Some(conf) = std::env::var_os("NEO4J_CONF").filter(|conf| !conf.is_empty()) {
         let conf = PathBuf::from(conf);
-        let file = if conf.is_dir() { conf.join("neo4j.conf") } else { conf };
-        return Ok(Installation::from_config(&file)?);
+        return Ok(if conf.is_dir() { conf.join("neo4j.conf") } else { conf });
     }
     let here = Path::new("conf/neo4j.conf");
     if here.is_file() {
-        return Ok(Installation::from_config(here)?);
+        return Ok(here.to_owned());
     }
     Err(Failure::usage(
         "no server to serve: NEO4J_CONF is not set and ./conf/neo4j.conf is missing",
@@ -92,13 +107,24 @@ fn tell_databases(installation: &Installation) -> Result<()> {
     Ok(())
 }
 
-fn resolve(listen: &str) -> Result<SocketAddr> {
-    let refuse = |what: String| Failure::usage(format!("--listen {listen}: {what}"));
-    let address = Address::parse(listen).map_err(refuse)?;
-    let mut found = (address.host.as_str(), address.port)
+/// By the flag, else the configuration, else the default: the address, and the last port to try.
+fn where_to_listen(args: &ServeArgs, settings: Settings) -> Result<(SocketAddr, u16)> {
+    let refuse = |what: String| match &args.listen {
+        Some(listen) => Failure::usage(format!("--listen {listen}: {what}")),
+        None => {
+            Failure::new(ExitCode::BadConfiguration, format!("the address to listen on: {what}"))
+        }
+    };
+    let listen = match &args.listen {
+        Some(flag) => Listen::parse(flag).map_err(refuse)?,
+        None => settings.listen.unwrap_or_default(),
+    };
+    let Listen { host, first_port, last_port } = listen;
+    let mut found = (host.as_str(), first_port)
         .to_socket_addrs()
-        .map_err(|error| refuse(error.to_string()))?;
-    found.next().ok_or_else(|| refuse("no address of that name".to_owned()))
+        .map_err(|error| refuse(format!("{host}: {error}")))?;
+    let address = found.next().ok_or_else(|| refuse(format!("{host}: no address of that name")))?;
+    Ok((address, last_port))
 }
 
 fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {

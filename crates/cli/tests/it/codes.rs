@@ -34,6 +34,7 @@ fn status_and_word_are_stable() {
         (2, "usage"),
         (3, "bad_configuration"),
         (4, "cannot_listen"),
+        (5, "disabled"),
         (10, "cannot_connect"),
         (11, "wrong_service"),
         (12, "not_authorised"),

@@ -130,3 +130,75 @@ fn beyond_loopback_it_is_careful() {
         assert_eq!(ran.status, 3, "{ran:?}");
     }
 }
+
+/// A configuration directory for a data directory, with `neo4j-backup.conf` beside `neo4j.conf`.
+fn configured(dir: &Path, neo4j: &str, own: &str) -> std::path::PathBuf {
+    let data = data_directory(dir);
+    let conf = dir.join("neo4j.conf");
+    std::fs::write(&conf, format!("server.directories.data={}\n{neo4j}", data.display())).unwrap();
+    std::fs::write(dir.join("neo4j-backup.conf"), own).unwrap();
+    conf
+}
+
+/// "The backup service is enabled by default", and `dbms.backup.enabled=false` switches it off, in
+/// both spellings and both files.
+#[test]
+fn the_service_is_on_unless_the_configuration_says_no() {
+    for (neo4j, own) in [
+        ("dbms.backup.enabled=false", ""),
+        ("", "server.backup.enabled = FALSE"),
+        ("dbms.backup.enabled=true", "dbms.backup.enabled=false"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let conf = configured(dir.path(), neo4j, own);
+        let ran = run(["serve", "--config", conf.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+        assert_eq!((ran.status, &*ran.stdout), (5, ""), "{ran:?}");
+        assert!(ran.stderr.contains("switched off"), "{ran:?}");
+    }
+}
+
+/// "The address is loopback and 6362 by default; `dbms.backup.address` changes it": by the file, of a
+/// range the first port that is free, and the flag before both.
+#[test]
+fn the_address_is_the_configurations() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let first = taken.local_addr().unwrap().port();
+    let last = first.saturating_add(50);
+    let dir = tempfile::tempdir().unwrap();
+    let conf = configured(
+        dir.path(),
+        "dbms.backup.address=no-such-host.invalid",
+        &format!("dbms.backup.address=127.0.0.1:{first}-{last}"),
+    );
+    let line = ["serve", "--config", conf.to_str().unwrap()];
+    let listening = |more: &[&str]| {
+        let mut child = command([&line[..], more].concat()).spawn().unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.as_mut().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+        signal(&child, Signal::TERM);
+        assert_eq!(finish(child).status, 0);
+        line.trim().rsplit_once(':').unwrap().1.parse::<u16>().unwrap()
+    };
+    let port = listening(&[]);
+    assert!(port > first && port <= last, "{port}");
+    assert!(!(first..=last).contains(&listening(&["--listen", "127.0.0.1:0"])));
+
+    // Every port of the range is taken.
+    let own = dir.path().join("neo4j-backup.conf");
+    std::fs::write(&own, format!("server.backup.listen_address=127.0.0.1:{first}")).unwrap();
+    assert_eq!(run(line).status, 4);
+    // Blank: all interfaces, which wants protection.
+    std::fs::write(&own, "dbms.backup.address=").unwrap();
+    let ran = run(line);
+    assert!(ran.status == 2 && ran.stderr.contains("0.0.0.0:6362"), "{ran:?}");
+    for (text, said) in [
+        ("\nserver.backup.listen_address=[::1", "line 2: server.backup.listen_address: "),
+        ("dbms.backup.enabled=perhaps", "line 1: dbms.backup.enabled: "),
+    ] {
+        std::fs::write(&own, text).unwrap();
+        let ran = run(line);
+        assert!(ran.status == 3 && ran.stderr.contains(said), "{ran:?}");
+        assert!(ran.stderr.contains("neo4j-backup.conf"), "{ran:?}");
+    }
+}
