@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Advice, Mode, OFlags};
 use rustix::io::ReadWriteFlags;
@@ -14,7 +15,17 @@ use crate::{Error, Result};
 pub struct Held {
     file: File,
     path: PathBuf,
+    /// Where [`read_cached`](Self::read_cached) has found something missing.
+    missing: Mutex<Vec<u64>>,
 }
+
+/// Bytes for which the page cache is asked at a time. To ask for what is missing makes the kernel read
+/// it, so more of it would look cached when it is asked for again.
+const PIECE_BYTES: usize = 64 << 10;
+/// Places that are remembered as missing: one for each stream that reads the file.
+const PLACES_MAX: usize = 64;
+/// Bytes that are read at a time where nothing is cached.
+const MISSING_BYTES_MAX: usize = 1 << 20;
 
 impl Held {
     /// Opens a file without touching its access time where the system allows that.
@@ -27,7 +38,7 @@ impl Held {
         if !file.metadata().map_err(Error::io("read", path))?.is_file() {
             return Err(Error::Changed { path: path.to_owned(), what: "not a file".to_owned() });
         }
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self { file, path: path.to_owned(), missing: Mutex::default() })
     }
 
     /// [`open`](Self::open), with `None` where there is no such file.
@@ -69,27 +80,91 @@ impl Held {
     /// What the page cache has of the bytes from `offset` on: none to all of those asked for.
     /// Never waits for the disk.
     pub fn read_cached(&self, offset: u64, buf: &mut [u8]) -> usize {
-        let buffers = &mut [IoSliceMut::new(buf)];
+        self.do_not_read_ahead();
+        let mut cached: usize = 0;
+        for piece in buf.chunks_mut(PIECE_BYTES) {
+            let at = offset.saturating_add(cached as u64);
+            let read = self.probe(at, piece);
+            cached = cached.saturating_add(read);
+            if read < piece.len() {
+                self.note_missing(offset.saturating_add(cached as u64));
+                break;
+            }
+        }
+        cached
+    }
+
+    fn note_missing(&self, offset: u64) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.truncate(PLACES_MAX);
+        missing.push(offset);
+    }
+
+    /// Whether [`read_cached`](Self::read_cached) ended there; only once.
+    fn take_missing(&self, offset: u64) -> bool {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = missing.iter().position(|place| *place == offset);
+        found.map(|index| missing.swap_remove(index)).is_some()
+    }
+
+    fn probe(&self, offset: u64, piece: &mut [u8]) -> usize {
+        let buffers = &mut [IoSliceMut::new(piece)];
         // An error says that this file system cannot tell.
         rustix::io::preadv2(&self.file, buffers, offset, ReadWriteFlags::NOWAIT).unwrap_or(0)
+    }
+
+    /// What the kernel reads ahead looks cached when it is asked for, and would stay.
+    fn do_not_read_ahead(&self) {
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Random);
     }
 
     /// [`read_at`](Self::read_at) that leaves the page cache as it was: what the server had cached
     /// stays, what only we wanted goes.
     pub fn read_quietly(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let cached = self.read_cached(offset, buf);
-        let rest_at = offset.saturating_add(cached as u64);
-        let Some(rest) = buf.get_mut(cached..).filter(|rest| !rest.is_empty()) else {
-            return Ok(cached);
-        };
-        let read = self.read_at(rest_at, rest)?;
-        self.forget(rest_at, read);
-        Ok(cached.saturating_add(read))
+        self.do_not_read_ahead();
+        // What was asked for a moment ago is on its way, and is none of the server's.
+        let mut is_missing = self.take_missing(offset);
+        let mut piece_bytes = PIECE_BYTES;
+        let mut run = None;
+        let mut done: usize = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(done as u64);
+            let size = rest.len().min(piece_bytes);
+            let piece = rest.get_mut(..size).unwrap_or_default();
+            let cached = if is_missing { 0 } else { self.probe(at, piece) };
+            is_missing = false;
+            done = done.saturating_add(cached);
+            let missing = piece.get_mut(cached..).unwrap_or_default();
+            if cached > 0 {
+                self.forget_run(&mut run, at);
+            }
+            if missing.is_empty() {
+                piece_bytes = PIECE_BYTES;
+                continue;
+            }
+            let at = at.saturating_add(cached as u64);
+            run.get_or_insert(at);
+            let read = self.read_at(at, missing)?;
+            done = done.saturating_add(read);
+            if read < missing.len() {
+                break;
+            }
+            piece_bytes = piece_bytes.saturating_mul(2).min(MISSING_BYTES_MAX);
+        }
+        self.forget_run(&mut run, offset.saturating_add(done as u64));
+        Ok(done)
+    }
+
+    /// Forgets what was missing from the run's start to `end`.
+    fn forget_run(&self, run: &mut Option<u64>, end: u64) {
+        if let Some(start) = run.take() {
+            self.forget(start, end.saturating_sub(start));
+        }
     }
 
     /// Takes bytes out of the page cache again.
-    fn forget(&self, offset: u64, length: usize) {
-        if let Some(length) = std::num::NonZeroU64::new(length as u64) {
+    fn forget(&self, offset: u64, length: u64) {
+        if let Some(length) = std::num::NonZeroU64::new(length) {
             // Advice only: a file system that does not know it is no reason to fail.
             let _ = rustix::fs::fadvise(&self.file, offset, Some(length), Advice::DontNeed);
         }
@@ -122,7 +197,7 @@ impl Held {
             let bytes = buf.get(..read).unwrap_or_default();
             if ZEROS.starts_with(bytes) {
                 // Only its being cached made it look like data.
-                self.forget(offset, read);
+                self.forget(offset, read as u64);
                 offset = offset.saturating_add(read as u64);
                 continue;
             }
@@ -209,5 +284,48 @@ mod tests {
     fn a_directory_in_a_files_place_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         assert!(matches!(Held::open(directory.path()), Err(Error::Changed { .. })));
+    }
+
+    /// In how many of a file's MiB the page at an offset is cached. Those that are not are read now.
+    fn cached_mib(path: &Path, offset: u64) -> usize {
+        let held = Held::open(path).unwrap();
+        held.do_not_read_ahead();
+        let size = held.size_bytes().unwrap();
+        (offset..size).step_by(1 << 20).filter(|at| held.probe(*at, &mut [0; 1]) == 1).count()
+    }
+
+    /// What only we wanted goes out of the page cache again, also what the kernel would read ahead;
+    /// what was cached before stays.
+    #[test]
+    fn the_page_cache_stays_as_it_was() {
+        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, vec![7; 32 << 20]).unwrap();
+        File::open(&path).unwrap().sync_all().unwrap();
+        let held = Held::open(&path).unwrap();
+        let read = || {
+            let mut buf = vec![0; 1 << 20];
+            for at in (0..32_u64 << 20).step_by(1 << 20) {
+                let cached = held.read_cached(at, &mut buf);
+                let rest = at + cached as u64;
+                let read = held.read_quietly(rest, &mut buf[cached..]).unwrap();
+                assert_eq!(cached + read, buf.len());
+                assert!(buf.iter().all(|byte| *byte == 7));
+            }
+        };
+        read();
+        assert_eq!(cached_mib(&path, 0), 32, "it was written a moment ago");
+        held.forget(0, 32 << 20);
+        if cached_mib(&path, 300_000) > 2 {
+            eprintln!(
+                "SKIPPED the_page_cache_stays_as_it_was: this file system keeps all in memory"
+            );
+            return;
+        }
+        read();
+        for offset in [0, 1, 4, 15].map(|piece| piece * PIECE_BYTES as u64) {
+            let left = cached_mib(&path, offset);
+            assert!(left < 4, "of 32 pieces {left} are cached at {offset}");
+        }
     }
 }
