@@ -44,6 +44,12 @@ const TOKEN_EXAMPLES: &str = "\
 Example:
   neo4j-backup token --name nightly --client-file ~/nightly.token --token-file /etc/neo4j/tokens";
 
+const GENERATE_EXAMPLES: &str = "\
+Examples:
+  neo4j-backup generate bash > /etc/bash_completion.d/neo4j-backup
+  neo4j-backup generate man > /usr/local/share/man/man1/neo4j-backup.1
+  neo4j-backup generate man restore > /usr/local/share/man/man1/neo4j-backup-restore.1";
+
 /// Online backup for Neo4j: a copy of a running server over the network, and its restore.
 ///
 /// `backup` may be left out: `neo4j-backup -host HOST -to DIR`.
@@ -76,12 +82,18 @@ pub enum Command {
     /// Make a token that lets a client in
     #[command(after_help = end(TOKEN_EXAMPLES, &TOKEN_CODES))]
     Token(TokenArgs),
-    /// Print a document that is made from the program itself
-    #[command(hide = true)]
-    Generate {
-        /// Which one.
-        document: Document,
-    },
+    /// Print completions for a shell, a man page, or the table of exit codes
+    #[command(after_help = end(GENERATE_EXAMPLES, &[E::Usage, E::TargetUnusable]))]
+    Generate(GenerateArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// What to print
+    pub document: Document,
+    /// The command that a man page is of [default: the program]
+    #[arg(value_name = "COMMAND")]
+    pub of: Option<String>,
 }
 
 /// Documents that are made from the program itself.
@@ -89,6 +101,14 @@ pub enum Command {
 pub enum Document {
     /// docs/errors.md
     Errors,
+    /// A man page, as roff
+    Man,
+    /// Completions for bash
+    Bash,
+    /// Completions for zsh
+    Zsh,
+    /// Completions for fish
+    Fish,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! One module per command: flags in, libraries called, results told.
 
 mod backup;
+mod generate;
 mod info;
 mod report;
 mod restore;
@@ -9,9 +10,8 @@ mod serve;
 mod token;
 mod verify;
 
-use crate::args::{Command, Document};
-use crate::exit_code::{self, ExitCode};
-use crate::output::{self, Ended, Output};
+use crate::args::Command;
+use crate::output::{Ended, Output};
 
 /// Runs a command to its end.
 pub fn run(command: Command, output: Output) -> Ended {
@@ -22,9 +22,6 @@ pub fn run(command: Command, output: Output) -> Ended {
         Command::Verify(args) => verify::run(args, output),
         Command::Restore(args) => restore::run(args, output),
         Command::Token(args) => token::run(&args),
-        Command::Generate { document: Document::Errors } => {
-            output::print(exit_code::markdown().trim_end());
-            Ok(ExitCode::Ok)
-        }
+        Command::Generate(args) => generate::run(&args),
     }
 }

@@ -3,8 +3,10 @@
 mod backup;
 mod codes;
 mod connect;
+mod generate;
 mod history;
 mod limits;
+mod packaging;
 mod restore;
 mod run;
 mod serve;
