@@ -59,6 +59,11 @@ impl Failure {
     pub fn is_transient(&self) -> bool {
         self.code.starts_with("Neo.TransientError.")
     }
+
+    /// Whether an index is in the way of a constraint of the same name.
+    pub fn is_index_in_the_way(&self) -> bool {
+        self.code == "Neo.ClientError.Schema.IndexWithNameAlreadyExists"
+    }
 }
 
 impl fmt::Display for Failure {

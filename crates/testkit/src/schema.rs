@@ -23,6 +23,16 @@ impl Rule {
         format!("DROP {what} {} IF EXISTS", self.name)
     }
 
+    /// The statement that drops what is left of a constraint whose creation was cut off.
+    ///
+    /// A constraint is created in several transactions: its index, then the constraint. A server that
+    /// is killed between them starts again with an index that stays `POPULATING` and belongs to no
+    /// constraint, which the checker reports; its users drop it (seen on 5.26.30 and 2026.08.1). A
+    /// copy that ends there is as good as that server.
+    pub fn drop_unfinished(&self) -> String {
+        format!("DROP INDEX {} IF EXISTS", self.name)
+    }
+
     /// Whether it is a constraint, which has an index of the same name.
     pub fn is_constraint(&self) -> bool {
         self.kind == "CONSTRAINT"

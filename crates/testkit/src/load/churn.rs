@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{Attempt, Shared, User};
 use crate::bolt::{Address, Connection, Failure};
-use crate::schema::PASSING;
+use crate::schema::{PASSING, Rule};
 
 const QUERY_LIMIT: Duration = Duration::from_secs(120);
 const BEFORE_RETRY: Duration = Duration::from_millis(200);
@@ -20,7 +20,7 @@ pub(super) fn schema(shared: &Shared, every: Duration) -> Result<()> {
         if step >= 2 {
             client.run(&PASSING[(step - 2) % PASSING.len()].drop())?;
         }
-        if client.run(&PASSING[step % PASSING.len()].create())?.is_none() {
+        if client.create(&PASSING[step % PASSING.len()])?.is_none() {
             break;
         }
         shared.schema_changes.fetch_add(if step >= 2 { 2 } else { 1 }, Ordering::Relaxed);
@@ -76,6 +76,20 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
+    /// Creates a rule; first drops what a server that was killed in the middle left of it.
+    fn create(&mut self, rule: &Rule) -> Result<Option<crate::bolt::Rows>> {
+        match self.run(&rule.create()) {
+            Err(error)
+                if rule.is_constraint()
+                    && error.downcast_ref().is_some_and(Failure::is_index_in_the_way) =>
+            {
+                self.run(&rule.drop_unfinished())?;
+                self.run(&rule.create())
+            }
+            result => result,
+        }
+    }
+
     /// Runs a statement that may be repeated, until it succeeds; `None` when the load stops.
     fn run(&mut self, query: &str) -> Result<Option<crate::bolt::Rows>> {
         loop {

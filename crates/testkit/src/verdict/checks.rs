@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::bolt::{Connection, Rows};
 use crate::load::{Bounds, Expected};
 use crate::params;
-use crate::schema::LASTING;
+use crate::schema::{LASTING, PASSING, Rule};
 use crate::seed::{ACCOUNTS, BALANCE, HUB_DEGREE, HUBS};
 
 const ONLINE_LIMIT: Duration = Duration::from_secs(180);
@@ -18,6 +18,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 const LOOKUP_INDEXES: usize = 2;
 
 /// Waits until all indexes are online; returns how many there are.
+///
+/// What is left of the creation of a constraint is dropped, as after a crash
+/// ([`crate::schema::Rule::drop_unfinished`]).
 pub(super) fn schema(connection: &mut Connection, found: &mut Vec<String>) -> Result<usize> {
     let deadline = Instant::now() + ONLINE_LIMIT;
     let query = "SHOW INDEXES YIELD name, state, type RETURN name, state, type";
@@ -26,6 +29,11 @@ pub(super) fn schema(connection: &mut Connection, found: &mut Vec<String>) -> Re
         let waiting = rows.iter().any(|row| row[1].as_str() == Some("POPULATING"));
         if !waiting {
             break rows;
+        }
+        if let Some(rule) = unfinished_constraint(connection)? {
+            eprintln!("the creation of {} was cut off: dropping its index", rule.name);
+            connection.query(&rule.drop_unfinished())?;
+            continue;
         }
         ensure!(Instant::now() < deadline, "not all online after {ONLINE_LIMIT:?}: {rows:?}");
         thread::sleep(BETWEEN_LOOKS);
@@ -50,6 +58,15 @@ pub(super) fn schema(connection: &mut Connection, found: &mut Vec<String>) -> Re
         }
     }
     Ok(indexes.len())
+}
+
+/// The passing constraint of which there is only an index, populated no further.
+fn unfinished_constraint(connection: &mut Connection) -> Result<Option<&'static Rule>> {
+    let query = "SHOW INDEXES YIELD name, state, owningConstraint \
+                 WHERE state = 'POPULATING' AND owningConstraint IS NULL RETURN name";
+    let populating = names(&connection.query(query)?);
+    let mut constraints = PASSING.iter().filter(|rule| rule.is_constraint());
+    Ok(constraints.find(|rule| populating.contains(rule.name)))
 }
 
 /// Each writer's numbers are 1 to k, its counter and its degree are k, and k is within bounds.

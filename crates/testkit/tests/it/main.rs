@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use testkit::consistency;
 use testkit::load::{Expected, Load, LoadOptions};
+use testkit::schema::PASSING;
 use testkit::seed::{SeedOptions, seed};
 use testkit::server::{DatabaseFailed, Server};
 use testkit::verdict::{self, Verdict};
@@ -69,6 +70,74 @@ fn examine_all(version: &Version) -> Result<()> {
     ensure!(!report.is_consistent(), "the checker missed it: {report:?}");
     ensure!(report.is_inconsistent(), "the checker failed otherwise: {report:?}");
     Ok(())
+}
+
+/// Goal: a server that was killed in the middle of creating a constraint passes, as a copy that ends
+/// there does, and the load goes on over what is left of the constraint.
+/// Method: kills a real server later and later until it leaves an index that stays `POPULATING`.
+#[test]
+fn a_constraint_cut_off_in_the_middle_passes() {
+    let test = "a_constraint_cut_off_in_the_middle_passes";
+    for version in versions::under_test(test) {
+        if !versions::is_long_run() {
+            println!("LONG RUN ONLY {test} on Neo4j {}", version.name);
+            continue;
+        }
+        if let Err(error) = cut_off_a_constraint(&version) {
+            panic!("{}: {error:#}", version.name);
+        }
+    }
+}
+
+fn cut_off_a_constraint(version: &Version) -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let mut server = Server::builder(version).home(home.path()).start()?;
+    seed(&server, &SeedOptions { filler_nodes: 1000 })?;
+    server.connect()?.query("UNWIND range(1, 100000) AS i CREATE (:Item {serial: i})")?;
+    leave_unfinished(&mut server)?;
+    let expected = Load::start(&server, LoadOptions::default())?.history();
+    let now = Instant::now();
+    let verdict = verdict::examine(&server, &expected.expected(now, now));
+    // The other checks find that the load's items are not its own.
+    let mut all = verdict.findings.iter().chain(&verdict.not_completed);
+    ensure!(!all.any(|finding| finding.starts_with("schema")), "{verdict}");
+
+    leave_unfinished(&mut server)?;
+    // The constraint is the fifth that a load creates.
+    let options =
+        LoadOptions { schema_every: Some(Duration::from_millis(100)), ..LoadOptions::default() };
+    let load = Load::start(&server, options)?;
+    thread::sleep(Duration::from_secs(10));
+    let totals = load.stop()?;
+    ensure!(totals.schema_changes > 10, "{totals}");
+    server.stop()?;
+    consistency::check(version, home.path(), "neo4j")?.into_result()?;
+    Ok(())
+}
+
+/// Kills and starts the server until what is left of a constraint is an index without it.
+fn leave_unfinished(server: &mut Server) -> Result<()> {
+    let rule = PASSING.iter().find(|rule| rule.is_constraint()).expect("one of them is");
+    for millis in (50..2000).step_by(50) {
+        let mut client = server.connect()?;
+        let creating = thread::spawn(move || client.query(&rule.create()).map(drop));
+        thread::sleep(Duration::from_millis(millis));
+        server.kill()?;
+        let _created = creating.join();
+        server.start_again()?;
+        let mut client = server.connect()?;
+        let indexes = client.query(&format!(
+            "SHOW INDEXES YIELD name, state, owningConstraint WHERE name = '{}' \
+             RETURN state, owningConstraint IS NULL",
+            rule.name
+        ))?;
+        println!("killed after {millis} ms: index {indexes:?}");
+        if indexes.first().is_some_and(|row| row[0].as_str() == Some("POPULATING")) {
+            return Ok(());
+        }
+        client.query(&rule.drop())?;
+    }
+    bail!("the server was never killed in the middle of it")
 }
 
 /// A load during which the server is killed and comes back.
