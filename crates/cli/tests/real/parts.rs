@@ -110,7 +110,7 @@ fn restart_in_the_middle(version: &Version) -> Result<()> {
     let port = service.port.to_string();
     let begun = Instant::now();
     // 40 MiB of stores take so long that the server answers again before their last byte is read.
-    let rate = "512KiB";
+    let rate = "1MiB";
     let backup =
         ["-host", "127.0.0.1", "-port", &port, "-to", arg(&to), "--json", "--limit-rate", rate];
     let child = program().command(&backup).stdout(Stdio::piped()).spawn()?;
