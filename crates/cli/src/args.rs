@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::exit_code::{self, ExitCode};
 use crate::logging::LogFormat;
 use crate::output::Output;
-use crate::units::{self, Moment};
+use crate::units::{self, Moment, RenewAfter};
 
 const BACKUP_EXAMPLES: &str = "\
 Examples:
@@ -173,6 +173,10 @@ pub struct BackupArgs {
     /// backup
     #[arg(long, conflicts_with = "full")]
     pub no_fallback: bool,
+    /// Copy what has changed in the store, too, once the logs since its last copy are longer than this;
+    /// `never` to let them grow [default: a quarter of the store, at least 256MiB]
+    #[arg(long, value_name = "SIZE|never", value_parser = units::parse_renew_after)]
+    pub renew_after: Option<RenewAfter>,
     /// How many streams to read at once [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub parallel: Option<u8>,

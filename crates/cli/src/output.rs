@@ -32,6 +32,15 @@ impl Output {
         }
     }
 
+    /// How the run goes on, on stderr: it is no result.
+    pub fn aside(self, text: impl AsRef<str>) {
+        if !self.quiet {
+            progress::suspend(|| {
+                let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+            });
+        }
+    }
+
     /// Something that a person should know though the run goes on.
     pub fn warning(self, text: impl AsRef<str>) {
         if !self.quiet {

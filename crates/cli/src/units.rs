@@ -26,7 +26,37 @@ const MAX_RATE: f64 = 1e15;
 /// Parses `50MiB`, `1.5GB` or `800 KiB/s` into bytes.
 pub fn parse_rate(text: &str) -> Result<u64, String> {
     let lower = text.trim().to_ascii_lowercase();
-    let size = lower.strip_suffix("/s").unwrap_or(&lower).trim_end();
+    let bytes = bytes_of(lower.strip_suffix("/s").unwrap_or(&lower).trim_end())?;
+    if !(MIN_RATE..=MAX_RATE).contains(&bytes) {
+        return Err("expected 64KiB to 1000000GB per second".to_owned());
+    }
+    Ok(bytes as u64)
+}
+
+/// When the base of a backup is renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenewAfter {
+    /// When its logs are longer than this.
+    Bytes(u64),
+    /// Not at all.
+    Never,
+}
+
+/// Parses `512MiB`, or `never`.
+pub fn parse_renew_after(text: &str) -> Result<RenewAfter, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    if lower == "never" {
+        return Ok(RenewAfter::Never);
+    }
+    let bytes = bytes_of(&lower)?;
+    if !(0.0..=MAX_RATE).contains(&bytes) {
+        return Err("expected a size such as 512MiB, or never".to_owned());
+    }
+    Ok(RenewAfter::Bytes(bytes as u64))
+}
+
+/// A size, in lower case.
+fn bytes_of(size: &str) -> Result<f64, String> {
     let digits = size.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(size.len());
     let (number, unit) = size.split_at(digits);
     let factor = UNITS.iter().find(|(name, _)| *name == unit.trim()).map(|(_, factor)| *factor);
@@ -34,11 +64,7 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
         return Err(format!("unknown unit {:?}: use KiB, MiB, GiB, KB, MB or GB", unit.trim()));
     };
     let number: f64 = number.parse().map_err(|_| "expected a number such as 50MiB".to_owned())?;
-    let bytes = number * factor;
-    if !(MIN_RATE..=MAX_RATE).contains(&bytes) {
-        return Err("expected 64KiB to 1000000GB per second".to_owned());
-    }
-    Ok(bytes as u64)
+    Ok(number * factor)
 }
 
 /// Parses `90`, `90s`, `15m` or `2h`.

@@ -35,7 +35,7 @@ pub struct CopyReport {
     pub session: Session,
     /// The logs, and the transactions that they reach to.
     pub finished: Finished,
-    /// Bytes of files that are in the copy.
+    /// Bytes of files, and hashes of pages, that went over the network; again where it was needed.
     pub bytes_transferred: u64,
     /// Files that are in the copy.
     pub files: u64,

@@ -14,7 +14,7 @@ use crate::http::{Failure, Http};
 use crate::patience::Patience;
 use crate::plan::tidy;
 use crate::rate::Rate;
-use crate::receive::{End, Fault, Received, Receiver, Tally};
+use crate::receive::{End, Fault, Known, Received, Receiver, Tally};
 use crate::sink::Sink;
 
 /// How often a damaged block is fetched.
@@ -54,6 +54,7 @@ impl Conversation {
         range: Range<u64>,
         sink: &Arc<dyn Sink>,
         tally: &Arc<Tally>,
+        mut known: Option<Arc<Known>>,
     ) -> Result<End> {
         let mut patience = Patience::new(self.retry_for);
         let mut at = range.start;
@@ -65,6 +66,7 @@ impl Conversation {
                 file: file.clone(),
                 block_bytes: self.block_bytes,
                 range: at..range.end,
+                known: known.clone(),
             };
             let (received, failure) = self.attempt(receiver).await;
             if received.complete_to > at {
@@ -86,6 +88,11 @@ impl Conversation {
             match judge(fault, failure) {
                 Verdict::Final(error) => return Err(error),
                 Verdict::Passing(error) => patience.pause(error).await?,
+                // The file became shorter, say: everything is fetched then.
+                Verdict::Damaged(what) if known.is_some() => {
+                    tracing::info!(file = file.path, offset = at, what, "fetching all of a range");
+                    known = None;
+                }
                 Verdict::Damaged(what) => {
                     damaged = if damaged.0 == at { (at, damaged.1 + 1) } else { (at, 1) };
                     if damaged.1 >= CORRUPT_TRIES {
@@ -101,8 +108,19 @@ impl Conversation {
     /// One request for a range. The failure is what the network did, if it did something.
     async fn attempt(&self, receiver: Receiver) -> (Received, Option<Failure>) {
         let Range { start, end } = receiver.range;
-        let path = format!("/files/{}?offset={start}&length={}", receiver.file.id, end - start);
-        let mut response = match self.http.frames(self.request(Method::GET, &path)).await {
+        let (id, length) = (receiver.file.id, end - start);
+        let request = match &receiver.known {
+            None => {
+                self.request(Method::GET, &format!("/files/{id}?offset={start}&length={length}"))
+            }
+            Some(known) => {
+                let path = format!("/files/{id}/changes?offset={start}&length={length}");
+                let hashes = known.hashes(start, end);
+                receiver.tally.moved(hashes.len());
+                self.request(Method::POST, &path).body(hashes)
+            }
+        };
+        let mut response = match self.http.frames(request).await {
             Ok(response) => response,
             Err(failure) => {
                 let fault = Fault::Protocol("no answer".to_owned());

@@ -30,4 +30,4 @@ pub use copy::{Copy, CopyReport};
 pub use error::{Error, Result};
 pub use options::{ClientOptions, MAX_PARALLEL, TlsOptions};
 pub use progress::{Phase, Progress};
-pub use sink::{Sink, SinkError};
+pub use sink::{Base, Sink, SinkError};

@@ -9,7 +9,7 @@ use wire::names::LOG_PREFIX;
 use crate::error::{Error, Result};
 
 /// Files longer than this are fetched in several ranges at once.
-const RANGE_BYTES: u64 = 64 << 20;
+pub(crate) const RANGE_BYTES: u64 = 64 << 20;
 const BLOCK_BYTES: std::ops::RangeInclusive<u64> = (4 << 10)..=(1 << 40);
 const MAX_FILE_BYTES: u64 = i64::MAX as u64;
 /// Reasons and names in an answer are for people; longer ones are cut.
@@ -133,8 +133,13 @@ impl Seen {
 
 /// The ranges of a file from the block on that holds an offset, each but the last a whole number of
 /// blocks; an empty file has one.
-pub(crate) fn ranges(from_bytes: u64, size_bytes: u64, block_bytes: u64) -> Vec<Range<u64>> {
-    let step = RANGE_BYTES.max(block_bytes);
+pub(crate) fn ranges(
+    from_bytes: u64,
+    size_bytes: u64,
+    block_bytes: u64,
+    range_bytes: u64,
+) -> Vec<Range<u64>> {
+    let step = range_bytes.max(block_bytes);
     let mut ranges = Vec::new();
     let mut start = from_bytes - from_bytes % block_bytes;
     while start < size_bytes {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 use wire::api::{ErrorDetail, FileInfo};
 use wire::frame::{Decoder, Frame, FrameError};
+use wire::pages;
 
 use crate::progress::Progress;
 use crate::sink::{Sink, SinkError};
@@ -18,12 +19,23 @@ use crate::sink::{Sink, SinkError};
 /// Counts what has arrived and is right.
 pub(crate) struct Tally {
     done_bytes: AtomicU64,
+    /// Bytes of files and hashes that went over the network, also twice.
+    moved_bytes: AtomicU64,
     progress: Arc<dyn Progress>,
 }
 
 impl Tally {
     pub(crate) fn new(progress: Arc<dyn Progress>) -> Self {
-        Self { done_bytes: AtomicU64::new(0), progress }
+        Self { done_bytes: AtomicU64::new(0), moved_bytes: AtomicU64::new(0), progress }
+    }
+
+    pub(crate) fn moved(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn moved_bytes(&self) -> u64 {
+        self.moved_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn add(&self, bytes: u64) {
@@ -45,6 +57,32 @@ pub(crate) struct Receiver {
     pub(crate) file: FileInfo,
     pub(crate) block_bytes: u64,
     pub(crate) range: Range<u64>,
+    /// What the sink has, if only changes come.
+    pub(crate) known: Option<Arc<Known>>,
+}
+
+/// What the sink has of a range.
+pub(crate) struct Known {
+    /// Where in the file it begins.
+    pub(crate) start: u64,
+    pub(crate) bytes: Bytes,
+    /// See [`Base::stays`](crate::Base::stays).
+    pub(crate) stays: bool,
+}
+
+impl Known {
+    /// The bytes between two offsets, if all of them are known.
+    fn between(&self, from: u64, to: u64) -> Option<Bytes> {
+        let from = usize::try_from(from.checked_sub(self.start)?).ok()?;
+        let to = usize::try_from(to.checked_sub(self.start)?).ok()?;
+        (from <= to && to <= self.bytes.len()).then(|| self.bytes.slice(from..to))
+    }
+
+    /// The hashes of the pages from an offset on, as a request has them.
+    pub(crate) fn hashes(&self, from: u64, to: u64) -> Vec<u8> {
+        let end = self.start.saturating_add(u64::try_from(self.bytes.len()).unwrap_or(0));
+        self.between(from, to.min(end)).map_or_else(Vec::new, |bytes| pages::list(&bytes))
+    }
 }
 
 /// How a stream ended.
@@ -163,7 +201,12 @@ impl Receiving {
 
     async fn data(&mut self, offset_bytes: u64, bytes: Bytes) -> Result<(), Fault> {
         if offset_bytes != self.at {
-            return protocol(format!("bytes of offset {offset_bytes}, not {}", self.at));
+            let from_page = offset_bytes.is_multiple_of(pages::PAGE_BYTES as u64);
+            let in_block = (self.at..self.receiver.block_end(self.at)).contains(&offset_bytes);
+            if self.receiver.known.is_none() || !from_page || !in_block {
+                return protocol(format!("bytes of offset {offset_bytes}, not {}", self.at));
+            }
+            self.keep_to(offset_bytes).await?;
         }
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let end = self.at.saturating_add(length);
@@ -171,13 +214,40 @@ impl Receiving {
             return protocol(format!("bytes to offset {end}: more than asked, or over a block"));
         }
         self.hasher.update(&bytes);
+        self.receiver.tally.moved(bytes.len());
+        self.write(offset_bytes, bytes).await?;
+        self.at = end;
+        Ok(())
+    }
+
+    /// What was not sent up to an offset is what the sink has already.
+    async fn keep_to(&mut self, end: u64) -> Result<(), Fault> {
+        if self.at == end {
+            return Ok(());
+        }
+        let known = self.receiver.known.as_ref();
+        let known = known.and_then(|known| Some((known.stays, known.between(self.at, end)?)));
+        let Some((stays, bytes)) = known else {
+            return Err(Fault::Corrupt(format!(
+                "what lies between {} and {end} is missing",
+                self.at
+            )));
+        };
+        self.hasher.update(&bytes);
+        if !stays {
+            self.write(self.at, bytes).await?;
+        }
+        self.at = end;
+        Ok(())
+    }
+
+    async fn write(&mut self, offset_bytes: u64, bytes: Bytes) -> Result<(), Fault> {
         self.written().await?;
         let (sink, id) = (Arc::clone(&self.receiver.sink), self.receiver.file.id);
         self.writing = Some(tokio::task::spawn_blocking(move || {
             let written = sink.write_at(id, offset_bytes, &bytes);
             (bytes, written)
         }));
-        self.at = end;
         Ok(())
     }
 
@@ -192,12 +262,16 @@ impl Receiving {
     }
 
     async fn block(&mut self, offset_bytes: u64, hash: [u8; 32]) -> Result<(), Fault> {
-        if offset_bytes != self.complete_to || self.at <= offset_bytes {
+        let only_changes = self.receiver.known.is_some();
+        if offset_bytes != self.complete_to || (self.at <= offset_bytes && !only_changes) {
             return protocol(format!("a hash of block {offset_bytes} that did not come"));
         }
         let block_bytes = self.receiver.block_bytes;
         if !self.complete_to.is_multiple_of(block_bytes) {
             return protocol(format!("a block at {offset_bytes} after the last one"));
+        }
+        if only_changes {
+            self.keep_to(self.receiver.block_end(offset_bytes)).await?;
         }
         if self.hasher.finalize() != blake3::Hash::from_bytes(hash) {
             let what = format!("the block at {offset_bytes} does not have the hash that was sent");

@@ -5,11 +5,28 @@ use wire::api::FileInfo;
 /// An error of whatever keeps the copy; the command line looks into it for its exit code.
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What a sink has of a file already, so that only changes need be brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// How long it is.
+    pub size_bytes: u64,
+    /// Whether bytes that have not changed need not be written: they are in the copy already.
+    pub stays: bool,
+}
+
 /// Where a copy goes. Called for different files and for different ranges of one file at once, from
 /// blocking threads; only `block` is not, and must not wait for a disk. Paths have been checked: relative, known shape, no `..`.
 pub trait Sink: Send + Sync + 'static {
     /// A file of the copy begins (or begins anew, from nothing, after `discard`).
     fn create(&self, file: &FileInfo) -> Result<(), SinkError>;
+    /// After `create`: what the sink has of the file. `None`, and all bytes are brought.
+    fn base(&self, _file: u32) -> Option<Base> {
+        None
+    }
+    /// Fills `buf` with bytes of the file's [`Base`], which has that many.
+    fn read_base(&self, _file: u32, _offset_bytes: u64, _buf: &mut [u8]) -> Result<(), SinkError> {
+        Err("the sink has no base".into())
+    }
     /// Bytes of a file, whose CRC-32C was right.
     fn write_at(&self, file: u32, offset_bytes: u64, bytes: &[u8]) -> Result<(), SinkError>;
     /// A block is complete and its BLAKE3 is what the service said. `offset_bytes` is a multiple of

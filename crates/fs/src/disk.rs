@@ -33,6 +33,9 @@ pub trait Disk: Send + Sync + Debug {
     fn open_write(&self, path: &Path) -> Result<Box<dyn DiskFile>>;
     /// Renames; replaces a file at `to`, never a directory that is not empty.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+    /// Gives a file a second name, which must not exist. `false` where that is not possible: not every
+    /// file system has links, not everybody may make them, and a file has only so many.
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<bool>;
     /// Removes one file or symbolic link.
     fn remove_file(&self, path: &Path) -> Result<()>;
     /// Removes one directory, which must be empty.
@@ -141,6 +144,16 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         fs::rename(from, to).map_err(Error::io("rename", from))
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<bool> {
+        let Err(error) = fs::hard_link(from, to) else { return Ok(true) };
+        match Errno::from_io_error(&error) {
+            Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::XDEV) => {
+                Ok(false)
+            }
+            _ => Err(Error::io("link", from)(error)),
+        }
     }
 
     fn remove_file(&self, path: &Path) -> Result<()> {

@@ -181,6 +181,11 @@ impl Disk for FaultDisk {
         RealDisk.rename(from, to)
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<bool> {
+        self.state.check("link", from)?;
+        RealDisk.hard_link(from, to)
+    }
+
     fn remove_file(&self, path: &Path) -> Result<()> {
         // Removing what is not there is no operation of interest.
         if std::fs::symlink_metadata(path).is_ok() {

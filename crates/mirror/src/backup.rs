@@ -1,7 +1,9 @@
 //! A backup, for reading.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::changes::Changes;
 use crate::layout::{Area, staged_dir};
 use crate::{DatabaseEntry, Error, FileEntry, Manifest, Result, manifest};
 
@@ -12,6 +14,8 @@ pub struct Backup {
     manifest: Manifest,
     /// Where the databases were.
     located: Vec<Located>,
+    /// Their pages that are not in their places yet.
+    changes: Vec<Option<Arc<Changes>>>,
 }
 
 /// Where a database's files lie at present.
@@ -26,7 +30,11 @@ impl Backup {
     pub fn open(dir: &Path) -> Result<Self> {
         let manifest = manifest::read(dir)?;
         let located = locate_all(dir, &manifest);
-        Ok(Self { dir: dir.to_owned(), manifest, located })
+        let changes = |entry: &DatabaseEntry| {
+            Ok(Changes::open(&staged_dir(dir, &entry.generation))?.map(Arc::new))
+        };
+        let changes = manifest.databases.iter().map(changes).collect::<Result<_>>()?;
+        Ok(Self { dir: dir.to_owned(), manifest, located, changes })
     }
 
     /// The backup's directory.
@@ -63,6 +71,14 @@ impl Backup {
     #[must_use]
     pub fn locate(&self, entry: &DatabaseEntry) -> Located {
         locate(&self.dir, entry)
+    }
+
+    /// Pages of a file that are not in their place yet, and with which it may have another length.
+    pub(crate) fn changes(&self, entry: &DatabaseEntry, file: &FileEntry) -> Option<Arc<Changes>> {
+        let is_it = |other: &DatabaseEntry| other.name == entry.name;
+        let index = self.manifest.databases.iter().position(is_it)?;
+        let changes = self.changes.get(index)?.as_ref()?;
+        (file.area == Area::Store && changes.has(&file.path)).then(|| Arc::clone(changes))
     }
 
     /// Whether the manifest is still the one that was read, and all files are where they were: no run

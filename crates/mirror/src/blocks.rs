@@ -4,8 +4,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::changes::Changes;
 use crate::verify::{Finding, FindingKind};
 use crate::{Backup, DatabaseEntry, FileEntry};
 
@@ -121,6 +122,7 @@ struct Open {
     index: usize,
     path: PathBuf,
     file: Option<File>,
+    changes: Option<Arc<Changes>>,
 }
 
 impl Worker<'_> {
@@ -138,11 +140,12 @@ impl Worker<'_> {
             self.open = Some(open(self.backup, entry, file, unit, found));
         }
         let reference = FileRef { database: unit.database, index: unit.index, file };
-        let Some(Open { path, file: Some(opened), .. }) = &self.open else {
+        let Some(Open { path, file: Some(opened), changes, .. }) = &self.open else {
             progress(unit.end.saturating_sub(unit.start));
             return Ok(());
         };
-        let reader = Blocks { entry, reference, path, opened, progress };
+        let changes = changes.as_deref();
+        let reader = Blocks { entry, reference, path, opened, changes, progress };
         reader.read(unit, &mut self.buffer, visit, found)?;
         visit.piece_done(reference, unit.end.saturating_sub(unit.start))
     }
@@ -153,6 +156,7 @@ struct Blocks<'a> {
     reference: FileRef<'a>,
     path: &'a PathBuf,
     opened: &'a File,
+    changes: Option<&'a Changes>,
     progress: Progress<'a>,
 }
 
@@ -174,7 +178,13 @@ impl Blocks<'_> {
                 let want = usize::try_from(end.saturating_sub(at)).unwrap_or(READ_BYTES);
                 let length = want.min(buffer.len());
                 let Some(piece) = buffer.get_mut(..length) else { break };
-                if let Err(error) = self.opened.read_exact_at(piece, at) {
+                let read = match self.changes {
+                    Some(changes) => {
+                        changes.read_at(&self.reference.file.path, self.opened, at, piece)
+                    }
+                    None => self.opened.read_exact_at(piece, at),
+                };
+                if let Err(error) = read {
                     found.push(self.unreadable(at, &error));
                     break;
                 }
@@ -218,6 +228,7 @@ fn open(
 ) -> Open {
     let path = backup.locate(entry).file(file);
     let finding = |kind, what: &str| Finding::new(&entry.name, path.clone(), kind, what);
+    let changes = backup.changes(entry, file);
     let opened = match std::fs::symlink_metadata(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             found.push(finding(FindingKind::Missing, "the file is missing"));
@@ -235,7 +246,7 @@ fn open(
             let (size, expected) = (metadata.len(), file.size_bytes);
             // What lies behind the last transaction is not part of the backup.
             let is_tail = size > expected && entry.is_newest_log(file);
-            if size != expected && !is_tail {
+            if size != expected && !is_tail && changes.is_none() {
                 let what = format!("{size} bytes long instead of {expected}");
                 found.push(finding(FindingKind::Size, &what));
             }
@@ -248,5 +259,5 @@ fn open(
             }
         }
     };
-    Open { database: unit.database, index: unit.index, path, file: opened }
+    Open { database: unit.database, index: unit.index, path, file: opened, changes }
 }

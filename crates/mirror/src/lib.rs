@@ -48,6 +48,7 @@
 mod backup;
 mod blocks;
 mod chain;
+mod changes;
 mod error;
 mod history;
 mod increment;
@@ -69,5 +70,5 @@ pub use manifest::{
     Manifest, Reason,
 };
 pub use mirror::Mirror;
-pub use staged::{Outcome, Staged};
+pub use staged::{Outcome, Space, Staged};
 pub use verify::{Finding, FindingKind, Report, recovery_findings, verify};

@@ -95,6 +95,9 @@ pub enum Reason {
     /// The server's logs no longer reached back to the backup's last transaction.
     #[serde(rename = "logs pruned")]
     LogsPruned,
+    /// The backup's logs had grown too long.
+    #[serde(rename = "renewal")]
+    Renewal,
 }
 
 /// The checkpoint that a backup starts from.
@@ -211,6 +214,21 @@ impl DatabaseEntry {
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size_bytes))
+    }
+
+    /// How long the transaction logs since checkpoint C are: what a restored server has to recover.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        let from = self.checkpoint.position;
+        let length = |file: &FileEntry| match version_of(&file.path) {
+            Some(version) if version > from.version => file.size_bytes,
+            Some(version) if version == from.version => {
+                file.size_bytes.saturating_sub(from.offset_bytes)
+            }
+            _ => 0,
+        };
+        let logs = self.files.iter().filter(|file| file.area == Area::Transactions);
+        logs.map(length).fold(0, u64::saturating_add)
     }
 
     /// Whether a file is the log that the last transaction is in. It may be longer than listed:

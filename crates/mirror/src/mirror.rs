@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs::{Busy, Disk, EntryKind, Kind, Lock, Place};
 
+use crate::backup::locate;
 use crate::layout::{
     Area, DIR_MODE, LOCK_NAME, MANIFEST_ASIDE_NAME, STAGED_NAME, TRASH_NAME, Target, examine,
     refuse_inside, staged_dir,
 };
 use crate::{
-    DatabaseEntry, Error, Increment, Manifest, Reason, Result, Staged, increment, manifest,
+    DatabaseEntry, Error, Increment, Manifest, Reason, Result, Staged, changes, increment, manifest,
 };
 
 /// A backup directory that this process alone writes to, until this and all its [`Staged`] are
@@ -39,8 +40,12 @@ impl Mirror {
         let lock = Lock::take(&dir.join(LOCK_NAME), busy).map_err(|e| in_use(&dir, e))?;
         let manifest = read_target(&dir)?.unwrap_or_else(Manifest::empty);
         refuse_moved_roots(&dir)?;
+        let mut touched = false;
         for entry in &manifest.databases {
-            roll_forward(&*disk, &dir, entry)?;
+            touched |= roll_forward(&*disk, &dir, entry)?;
+        }
+        if touched {
+            manifest::write(&*disk, &dir, &manifest)?;
         }
         remove_leftovers(&*disk, &dir)?;
         let inner = Inner { disk, dir, manifest: Mutex::new(manifest), _lock: lock };
@@ -109,7 +114,11 @@ impl Inner {
         next.set(entry.clone());
         manifest::write(&*self.disk, &self.dir, &next)?;
         *manifest = next;
-        match roll_forward(&*self.disk, &self.dir, &entry) {
+        let done = roll_forward(&*self.disk, &self.dir, &entry).and_then(|touched| match touched {
+            true => manifest::write(&*self.disk, &self.dir, &manifest),
+            false => Ok(()),
+        });
+        match done {
             Err(Error::Disk(error)) => Err(Error::RollForward(error)),
             done => done,
         }
@@ -148,11 +157,15 @@ fn refuse_moved_roots(dir: &Path) -> Result<()> {
 
 /// Brings what is still staged of a committed entry into its place. Does nothing where nothing
 /// is, so it can be repeated after a crash at any of its steps.
-fn roll_forward(disk: &dyn Disk, dir: &Path, entry: &DatabaseEntry) -> Result<()> {
+///
+/// `true` if files of the old backup live on in it: these have changed last after the manifest, which
+/// should be written once more, so that nobody has to look whether they still are what it says.
+fn roll_forward(disk: &dyn Disk, dir: &Path, entry: &DatabaseEntry) -> Result<bool> {
     let staged = staged_dir(dir, &entry.generation);
     if !staged.is_dir() {
-        return Ok(());
+        return Ok(false);
     }
+    let touched = changes::apply(disk, &staged, locate(dir, entry).dir(Area::Store))?;
     for area in Area::ALL {
         let from = staged.join(area.staged_name());
         if !from.is_dir() {
@@ -184,7 +197,7 @@ fn roll_forward(disk: &dyn Disk, dir: &Path, entry: &DatabaseEntry) -> Result<()
         }
     }
     disk.sync_dir(dir)?;
-    Ok(())
+    Ok(touched)
 }
 
 fn trash_of(dir: &Path, entry: &DatabaseEntry, area: Area) -> PathBuf {

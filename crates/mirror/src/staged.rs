@@ -3,25 +3,31 @@
 mod file;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use client::{Sink, SinkError};
+use client::{Base, Sink, SinkError};
 use fs::Flusher;
 use jiff::Timestamp;
 use wire::api::{FileInfo, Finished, Session};
 
+use crate::backup::{Located, locate};
+use crate::changes::Journal;
 use crate::layout::{Area, DIR_MODE, STAGED_NAME, is_database_name, is_plain_path, staged_dir};
 use crate::manifest::{Checkpoint, FileEntry, HASH_BYTES, LeftOut};
 use crate::mirror::Inner;
 use crate::{BackupType, DatabaseEntry, Error, Reason, Result, chain, store};
-use file::StagedFile;
+use file::{Old, StagedFile};
 
 /// More hashes than this would need too much memory: a session has at most 65536 by design.
 const BLOCKS_MAX: u64 = 1 << 20;
 /// More files than any store has.
 const FILES_MAX: usize = 1 << 20;
+/// Smaller files are copied as a whole: among them the store's metadata, which is read before the
+/// changes are in their places.
+const BASE_BYTES_MIN: u64 = 16 << 10;
 /// Space that must be left over when the copy begins.
 const SPARE_BYTES: u64 = 16 << 20;
 
@@ -35,11 +41,32 @@ pub struct Staged {
     generation: String,
     dir: PathBuf,
     started: Timestamp,
+    space: Space,
     files: RwLock<BTreeMap<u32, Arc<StagedFile>>>,
+    /// The backup that is there, as far as it can serve; and where its changed pages go.
+    base: Option<(BaseBackup, Arc<Journal>)>,
     flusher: Mutex<Option<Flusher>>,
     /// Of all files that have begun: each has a hash in memory.
     blocks: AtomicU64,
     committed: AtomicBool,
+}
+
+/// A backup of the same store, whose files the new one takes over as far as they have not changed.
+#[derive(Debug)]
+struct BaseBackup {
+    entry: DatabaseEntry,
+    located: Located,
+}
+
+/// How much space a new backup takes beside what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// If nothing has changed.
+    pub at_least_bytes: u64,
+    /// If everything has.
+    pub at_most_bytes: u64,
+    /// What is free.
+    pub free_bytes: u64,
 }
 
 /// What is known once all bytes have come.
@@ -57,7 +84,11 @@ pub struct Outcome<'a> {
 impl Staged {
     pub(crate) fn begin(inner: Arc<Inner>, session: &Session, reason: Reason) -> Result<Self> {
         check_session(session)?;
-        let needed = session.files.iter().fold(0u64, |sum, f| sum.saturating_add(f.size_bytes));
+        let base = BaseBackup::find(&inner, session);
+        let needed = session.files.iter().filter(|file| {
+            base.as_ref().and_then(|base| base.file(file)).is_none_or(|old| !old.can_be_linked())
+        });
+        let needed = needed.fold(0u64, |sum, f| sum.saturating_add(f.size_bytes));
         require_space(&inner.dir, needed.saturating_add(SPARE_BYTES))?;
         let started = Timestamp::now();
         let generation = new_generation(started, &inner.dir)?;
@@ -66,8 +97,20 @@ impl Staged {
         inner.disk.create_dir_all(&inner.dir.join(STAGED_NAME), DIR_MODE)?;
         inner.disk.create_dir(&dir, DIR_MODE)?;
         drop(guard);
+        let base = match base {
+            Some(base) => Some((base, Journal::create(&*inner.disk, &dir)?)),
+            None => None,
+        };
+        let all = session.files.iter().fold(0u64, |sum, f| sum.saturating_add(f.size_bytes));
+        let space = Space {
+            at_least_bytes: needed,
+            at_most_bytes: all,
+            free_bytes: fs::free_bytes(&inner.dir)?,
+        };
         let staged = Self {
             inner,
+            base,
+            space,
             session: session.clone(),
             reason,
             generation,
@@ -84,6 +127,12 @@ impl Staged {
         Ok(staged)
     }
 
+    /// What it takes on the disk, logs not counted.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        self.space
+    }
+
     /// Proves that the copy is whole and leads from C to E, and makes it the database's backup.
     /// On an error the backup that was there is unchanged, except for [`Error::RollForward`].
     pub fn commit(&self, outcome: &Outcome<'_>) -> Result<DatabaseEntry> {
@@ -98,6 +147,13 @@ impl Staged {
         };
         let entry = self.entry(outcome)?;
         flusher.finish()?;
+        if let Some((_, journal)) = &self.base {
+            let files = self.files();
+            let listed = files.values().filter_map(|file| file.listed()).collect();
+            journal.finish(&*self.inner.disk, &self.dir, listed)?;
+            // Once committed it must be possible to write them all into their places.
+            require_space(&self.inner.dir, journal.length_bytes())?;
+        }
         fs::sync_tree(&*self.inner.disk, &self.dir)?;
         self.inner.disk.sync_dir(&self.inner.dir.join(STAGED_NAME))?;
         let [store, logs] =
@@ -232,10 +288,28 @@ impl Staged {
         if files.contains_key(&info.id) || files.len() >= FILES_MAX {
             return Err(Error::untrusted(format!("file {:?} begins twice", info.path)));
         }
-        require_space(&self.inner.dir, info.size_bytes)?;
-        let file = StagedFile::create(&*self.inner.disk, path, info, self.session.block_bytes)?;
-        files.insert(info.id, Arc::new(file));
+        if let Some(parent) = path.parent() {
+            self.inner.disk.create_dir_all(parent, DIR_MODE)?;
+        }
+        files.insert(info.id, Arc::new(self.new_file(path, info)?));
         Ok(())
+    }
+
+    fn new_file(&self, path: PathBuf, info: &FileInfo) -> Result<StagedFile> {
+        let block_bytes = self.session.block_bytes;
+        let mut old = None;
+        if let Some((base, journal)) = &self.base {
+            old = base.file(info);
+            let linked = old.as_ref().filter(|old| old.can_be_linked());
+            if let Some(linked) = linked
+                && self.inner.disk.hard_link(&linked.path, &path)?
+            {
+                let linked = linked.clone();
+                return Ok(StagedFile::linked(journal.file(), path, info, block_bytes, linked));
+            }
+        }
+        require_space(&self.inner.dir, info.size_bytes)?;
+        StagedFile::create(&*self.inner.disk, path, info, block_bytes, old)
     }
 
     fn forget(&self, id: u32) -> Result<()> {
@@ -248,9 +322,61 @@ impl Staged {
     }
 }
 
+impl BaseBackup {
+    /// The backup of the same store, if it is as our last run left it.
+    fn find(inner: &Inner, session: &Session) -> Option<Self> {
+        let entry = inner.manifest().database(&session.database).cloned()?;
+        if entry.store_id != session.store_id || entry.external_uuid != session.external_uuid {
+            return None;
+        }
+        if let Err(error) = crate::increment::require_unchanged(&inner.dir, &entry) {
+            tracing::info!(%error, "copying everything");
+            return None;
+        }
+        let located = locate(&inner.dir, &entry);
+        Some(Self { entry, located })
+    }
+
+    /// The old version of a file.
+    fn file(&self, info: &FileInfo) -> Option<Old> {
+        let area = if info.kind.in_transactions() { Area::Transactions } else { Area::Store };
+        let is_it = |old: &&FileEntry| {
+            old.area == area && old.path == info.path && old.kind == info.kind.into()
+        };
+        let old = self.entry.files.iter().find(is_it)?;
+        let path = self.located.file(old);
+        // In the checkpoint file and small ones there is nothing to be saved.
+        let is_worth_it = old.size_bytes >= BASE_BYTES_MIN;
+        let in_transactions = area == Area::Transactions;
+        is_worth_it.then_some(Old {
+            path,
+            size_bytes: old.size_bytes,
+            in_transactions,
+            linked_as: None,
+        })
+    }
+}
+
+impl Old {
+    /// Logs are not: what lies behind their end in the manifest would be in the link, too. And
+    /// somebody else may have made links to a backup, to keep it as it is.
+    fn can_be_linked(&self) -> bool {
+        let links = std::fs::symlink_metadata(&self.path).map(|found| found.nlink());
+        !self.in_transactions && links.is_ok_and(|links| links == 1)
+    }
+}
+
 impl Sink for Staged {
     fn create(&self, file: &FileInfo) -> Result<(), SinkError> {
         Ok(self.begin_file(file)?)
+    }
+
+    fn base(&self, file: u32) -> Option<Base> {
+        self.files().get(&file).and_then(|file| file.base())
+    }
+
+    fn read_base(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<(), SinkError> {
+        Ok(self.file(file)?.read_base(offset_bytes, buf)?)
     }
 
     fn write_at(&self, file: u32, offset_bytes: u64, bytes: &[u8]) -> Result<(), SinkError> {

@@ -1,7 +1,7 @@
 //! Answers that are not a success, and JSON bodies.
 
 use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
@@ -79,21 +79,25 @@ impl IntoResponse for Refusal {
 
 /// Reads a request's body of bounded size in bounded time.
 pub(crate) async fn read_json<T: DeserializeOwned>(body: Body, timeout: Duration) -> Answer<T> {
+    serde_json::from_slice(&read_body(body, timeout).await?)
+        .map_err(|e| Refusal::new(ErrorCode::BadRequest, format!("parse the request's body: {e}")))
+}
+
+/// Reads a request's body, which may not be long and not be long in coming.
+pub(crate) async fn read_body(body: Body, timeout: Duration) -> Answer<Bytes> {
     let bytes = tokio::time::timeout(timeout, to_bytes(body, MAX_REQUEST_BYTES)).await;
     let bytes = bytes.map_err(|_| {
         Refusal::new(ErrorCode::BadRequest, "the request's body did not arrive in time")
             .status(StatusCode::REQUEST_TIMEOUT)
     })?;
-    let bytes = bytes.map_err(|e| {
+    bytes.map_err(|e| {
         let refusal = Refusal::new(ErrorCode::BadRequest, format!("read the request's body: {e}"));
         if e.to_string().contains("length limit") {
             refusal.status(StatusCode::PAYLOAD_TOO_LARGE)
         } else {
             refusal
         }
-    })?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| Refusal::new(ErrorCode::BadRequest, format!("parse the request's body: {e}")))
+    })
 }
 
 /// Runs something that blocks; a panic of it is an `internal` error.

@@ -34,11 +34,12 @@ const SESSIONS: &str = "/v1/sessions";
 const SESSION: &str = "/v1/sessions/{id}";
 const FINISH: &str = "/v1/sessions/{id}/finish";
 const FILE: &str = "/v1/sessions/{id}/files/{file}";
+const CHANGES: &str = "/v1/sessions/{id}/files/{file}/changes";
 const CHECK: &str = "/v1/sessions/{id}/files/{file}/check";
 
 /// Every route, for the test that compares it with the OpenAPI document.
 #[cfg(test)]
-const ROUTES: [(&str, &str); 10] = [
+const ROUTES: [(&str, &str); 11] = [
     ("get", HEALTH),
     ("get", METRICS),
     ("get", OPENAPI_JSON),
@@ -48,6 +49,7 @@ const ROUTES: [(&str, &str); 10] = [
     ("delete", SESSION),
     ("post", FINISH),
     ("get", FILE),
+    ("post", CHANGES),
     ("post", CHECK),
 ];
 
@@ -83,6 +85,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route(SESSION, delete(sessions::close))
         .route(FINISH, post(sessions::finish))
         .route(FILE, get(sessions::file))
+        .route(CHANGES, post(sessions::changes))
         .route(CHECK, post(sessions::check))
         .route_layer(middleware::from_fn_with_state(Arc::clone(shared), auth::need_backup));
     let with_any_scope = Router::new()

@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use wire::api::{ErrorBody, ErrorCode, ErrorDetail};
 use wire::frame::{DATA_HEAD_BYTES, Frame, FrameError, data_head};
+use wire::pages::{self, PAGE_BYTES};
 
 use crate::answer::detail;
 use crate::metrics::Metrics;
@@ -44,6 +45,8 @@ pub(crate) struct Job {
     pub(crate) id: u32,
     pub(crate) file: File,
     pub(crate) range: Range<u64>,
+    /// The hashes of the pages that the client has, from the range's start on; only others are sent.
+    pub(crate) known: Option<Vec<u64>>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stall_timeout: Duration,
@@ -106,9 +109,11 @@ impl Job {
         loop {
             let mut chunk = self.read(at).await?;
             let step = self.frame(&mut chunk, at, &mut hasher)?;
-            self.metrics.sent(chunk.file_bytes);
+            self.metrics.sent(step.file_bytes);
             at += u64::try_from(chunk.file_bytes).unwrap_or(0);
-            output.send(chunk.buffer.freeze(step.used)).await?;
+            if step.used > 0 {
+                output.send(chunk.buffer.freeze(step.used)).await?;
+            }
             if step.ended {
                 return Ok(());
             }
@@ -154,12 +159,18 @@ impl Job {
         let Chunk { ref mut buffer, wanted, file_bytes } = *chunk;
         let space = buffer.space();
         let (block_start, block_end) = self.block(at);
-        let (head, rest) = space.split_at_mut(DATA_HEAD_BYTES);
+        let bytes = &space[DATA_HEAD_BYTES..][..file_bytes];
+        hasher.update(bytes);
+        let runs = self.runs(bytes, at);
+        let sent_bytes = runs.iter().map(Range::len).sum();
         let mut used = 0;
-        if file_bytes > 0 {
-            head.copy_from_slice(&data_head(at, &rest[..file_bytes])?);
-            hasher.update(&rest[..file_bytes]);
-            used = DATA_HEAD_BYTES + file_bytes;
+        for run in runs {
+            // Moves towards the start: before each run but the first a page is left out.
+            let (from, length) = (DATA_HEAD_BYTES + run.start, run.len());
+            let head = data_head(at + run.start as u64, &space[from..][..length])?;
+            space.copy_within(from..from + length, used + DATA_HEAD_BYTES);
+            space[used..][..DATA_HEAD_BYTES].copy_from_slice(&head);
+            used += DATA_HEAD_BYTES + length;
         }
         let now = at + u64::try_from(file_bytes).unwrap_or(0);
         let shrunk = file_bytes < wanted;
@@ -176,7 +187,28 @@ impl Job {
             Frame::End { offset_bytes: now, end_of_file }.encode(&mut closing)?;
         }
         space[used..used + closing.len()].copy_from_slice(&closing);
-        Ok(Step { used: used + closing.len(), ended })
+        Ok(Step { used: used + closing.len(), file_bytes: sent_bytes, ended })
+    }
+
+    /// The parts of a chunk at an offset of the file that are to be sent.
+    fn runs(&self, chunk: &[u8], at: u64) -> Vec<Range<usize>> {
+        let Some(known) = &self.known else {
+            let whole = 0..chunk.len();
+            return (!chunk.is_empty()).then_some(whole).into_iter().collect();
+        };
+        let first = usize::try_from(at - self.range.start).unwrap_or(usize::MAX) / PAGE_BYTES;
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for (index, page) in chunk.chunks(PAGE_BYTES).enumerate() {
+            if known.get(first + index) == Some(&pages::hash(page)) {
+                continue;
+            }
+            let start = index * PAGE_BYTES;
+            match runs.last_mut() {
+                Some(run) if run.end == start => run.end = start + page.len(),
+                _ => runs.push(start..start + page.len()),
+            }
+        }
+        runs
     }
 }
 
@@ -199,6 +231,8 @@ struct Chunk {
 /// What is in a buffer, ready to be sent.
 struct Step {
     used: usize,
+    /// Bytes of the file that are in it.
+    file_bytes: usize,
     ended: bool,
 }
 

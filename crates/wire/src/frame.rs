@@ -18,6 +18,10 @@
 //!
 //! A stream's `DATA` frames are contiguous and never reach over a block's end; a `BLOCK` follows
 //! the last byte of each block (the file's last block may be shorter); `END` or `ERROR` is last.
+//!
+//! Where a client has asked for changes only ([`crate::pages`]), pages that have not changed are not
+//! sent: then `DATA` frames begin at multiples of 8 KiB with gaps between them, and a `BLOCK` may
+//! come of which nothing was sent. Its hash is of all the block's bytes all the same.
 
 mod decode;
 mod error;

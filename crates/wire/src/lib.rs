@@ -28,3 +28,4 @@
 pub mod api;
 pub mod frame;
 pub mod names;
+pub mod pages;

@@ -62,6 +62,7 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
                     interrupt: &interrupt,
                     full: args.full,
                     no_fallback: args.no_fallback,
+                    renew_after: args.renew_after,
                     output,
                 };
                 let ended = run.database(&name).await;

@@ -169,6 +169,52 @@ fn pruned_logs_lead_to_a_full_backup() -> Result<()> {
     Ok(())
 }
 
+/// When the logs have grown too long, the store is brought up to date: only what has changed in it
+/// comes, E0 moves, and increments go on from there. A requested full backup is made in the same way.
+#[test]
+fn a_renewal_brings_only_what_has_changed() -> Result<()> {
+    let _guard = one_at_a_time();
+    for version in versions::one_under_test("renewal", versions::V5_26) {
+        let scene = Scene::begin(&version, |server| server)?;
+        let service = scene.serve()?;
+        let mut last = again(&scene, &service, "full")?;
+        for round in 0..copies(2, 6) {
+            wait_for_checkpoint(&scene, &last)?;
+            let arguments: &[&str] =
+                if round == 1 { &["--full"] } else { &["--renew-after", "1KiB"] };
+            let reason = if round == 1 { "requested" } else { "renewal" };
+            let renewed = scene.back_up(&service, "backup", arguments)?;
+            let (before, after) = (last.database("neo4j"), renewed.database("neo4j"));
+            ensure!(after["type"] == "full" && after["reason"] == reason, "{after}");
+            let number = |entry: &Value, name: &str| entry[name].as_u64().unwrap_or_default();
+            let moved = number(after, "first_consistent_tx_id");
+            ensure!(moved > number(before, "first_consistent_tx_id"), "E0 stays at {moved}");
+            let (came, size) = (number(after, "bytes_transferred"), number(after, "size_bytes"));
+            ensure!(came * 2 < size, "{came} of {size} bytes came");
+            program().json(&["verify", "--from", arg(&renewed.backup), "--json"])?;
+            last = again(&scene, &service, "incremental")?;
+        }
+        drop(service);
+        let (version, dir) = scene.end()?;
+        last.prove(&version, &dir.path().join("restored"))?;
+        let home = dir.path().join("by-hand");
+        copy_by_hand(&last.backup, &home)?;
+        start_and_examine(&version, &home, &last.expected, true)?;
+    }
+    Ok(())
+}
+
+/// Waits until the server has taken a checkpoint after a backup's last transaction.
+fn wait_for_checkpoint(scene: &Scene, copy: &Copy) -> Result<()> {
+    wait_for_commits(&scene.load)?;
+    let (before, since) = (scene.checkpoints()?, Instant::now());
+    while scene.checkpoints()? == before {
+        ensure!(since.elapsed() < COMMITS_LIMIT, "no checkpoint after {}", copy.report);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
 /// "Fails when it holds a backup of a different store"; a server that was restored from an older
 /// backup has another history under the same store id; a backup that Neo4j was started on is none of
 /// ours any more. Each is refused with a code of its own, and nothing is changed.

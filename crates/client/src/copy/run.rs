@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 use wire::api::{Checked, ErrorCode, FileInfo, FileKind, Finished, LeftOut, Session};
+use wire::pages;
 
 use super::CopyReport;
 use crate::error::{Error, Result};
 use crate::fetch::Conversation;
-use crate::plan::{Seen, ranges};
+use crate::plan::{RANGE_BYTES, Seen, ranges};
 use crate::progress::{Phase, Progress};
-use crate::receive::{End, Tally};
-use crate::sink::{Sink, SinkError};
+use crate::receive::{End, Known, Tally};
+use crate::sink::{Base, Sink, SinkError};
 
 /// How often a tree that does not hold still is fetched.
 const TREE_TRIES: u32 = 3;
@@ -32,6 +33,7 @@ pub(super) struct Run {
 pub(super) struct Brought {
     finished: Finished,
     kept: Kept,
+    moved_bytes: u64,
     duration: Duration,
 }
 
@@ -50,7 +52,7 @@ impl Brought {
         CopyReport {
             session,
             finished: self.finished,
-            bytes_transferred: self.kept.bytes,
+            bytes_transferred: self.moved_bytes,
             files: self.kept.files,
             left_out,
             duration: self.duration,
@@ -97,7 +99,8 @@ impl Run {
             finished.files.iter().cloned().partition(|file| file.kind == FileKind::Checkpoint);
         self.files(logs, seen, true, &mut kept).await?;
         self.files(checkpoint, seen, true, &mut kept).await?;
-        Ok(Brought { finished, kept, duration: begun.elapsed() })
+        let moved_bytes = self.tally.moved_bytes();
+        Ok(Brought { finished, kept, moved_bytes, duration: begun.elapsed() })
     }
 
     async fn derived(&self, files: Vec<FileInfo>) -> Result<Vec<Derived>> {
@@ -113,9 +116,7 @@ impl Run {
         for _ in 0..TREE_TRIES {
             self.create(file.clone()).await?;
             let size_bytes = file.size_bytes;
-            let range = 0..size_bytes;
-            let fetched = self.conversation.fetch(&file, range, &self.sink, &self.tally).await;
-            let end = match fetched {
+            let end = match self.in_order(&file).await {
                 Err(Error::Remote(detail))
                     if file.kind == FileKind::Tree && of_source(detail.code) =>
                 {
@@ -125,7 +126,7 @@ impl Run {
                         reason: detail.message,
                     }));
                 }
-                fetched => fetched?.offset_bytes,
+                fetched => fetched?,
             };
             if file.kind == FileKind::Lucene {
                 if end != size_bytes {
@@ -199,7 +200,7 @@ impl Run {
                 continue;
             }
             self.create(file.clone()).await?;
-            let ranges = ranges(from, file.size_bytes, self.conversation.block_bytes);
+            let ranges = self.ranges(from, &file);
             let parts = Arc::new(Parts { open: Mutex::new((ranges.len(), Vec::new())), file });
             jobs.extend(ranges.into_iter().map(|range| (Arc::clone(&parts), range)));
         }
@@ -223,7 +224,7 @@ impl Run {
         must_be_whole: bool,
     ) -> Result<Option<u64>> {
         let file = &parts.file;
-        let end = self.conversation.fetch(file, range.clone(), &self.sink, &self.tally).await?;
+        let end = self.fetch(file, range.clone()).await?;
         if must_be_whole && end.offset_bytes != range.end {
             return Err(became_shorter(file, end.offset_bytes));
         }
@@ -243,8 +244,55 @@ impl Run {
         self.discard(file.id).await?;
         self.tally.take_back(ends.iter().map(|(range, end)| end - range.start).sum());
         self.create(file.clone()).await?;
-        let range = 0..file.size_bytes;
-        Ok(self.conversation.fetch(file, range, &self.sink, &self.tally).await?.offset_bytes)
+        self.in_order(file).await
+    }
+
+    /// Fetches a file from its start, one range after the other; gives where it ends.
+    async fn in_order(&self, file: &FileInfo) -> Result<u64> {
+        for range in self.ranges(0, file) {
+            let (asked, end) = (range.end, self.fetch(file, range).await?);
+            if end.offset_bytes < asked {
+                return Ok(end.offset_bytes);
+            }
+        }
+        Ok(file.size_bytes)
+    }
+
+    fn ranges(&self, from: u64, file: &FileInfo) -> Vec<Range<u64>> {
+        let base = self.sink.base(file.id);
+        let longest = base.map_or(RANGE_BYTES, |_| pages::MAX_RANGE_BYTES);
+        ranges(from, file.size_bytes, self.conversation.block_bytes, longest)
+    }
+
+    /// Fetches a range, or what has changed in it where the sink has a base.
+    async fn fetch(&self, file: &FileInfo, range: Range<u64>) -> Result<End> {
+        let base = self.sink.base(file.id).filter(|base| base.size_bytes > range.start);
+        let known = match base {
+            Some(base) => match self.known(file.id, base, &range).await {
+                Ok(known) => Some(Arc::new(known)),
+                // What cannot be read is brought anew.
+                Err(Error::Sink(error)) => {
+                    let (file, offset) = (&file.path, range.start);
+                    tracing::warn!(file, offset, %error, "cannot read what there is: fetching all of a range");
+                    None
+                }
+                Err(error) => return Err(error),
+            },
+            None => None,
+        };
+        self.conversation.fetch(file, range, &self.sink, &self.tally, known).await
+    }
+
+    async fn known(&self, id: u32, base: Base, range: &Range<u64>) -> Result<Known> {
+        let (start, end) = (range.start, range.end.min(base.size_bytes));
+        let length = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
+        let sink = Arc::clone(&self.sink);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut bytes = vec![0; length];
+            sink.read_base(id, start, &mut bytes).map(|()| bytes)
+        });
+        let bytes = read.await.map_err(|_| Error::Cancelled)?.map_err(Error::Sink)?;
+        Ok(Known { start, bytes: bytes.into(), stays: base.stays })
     }
 
     async fn create(&self, file: FileInfo) -> Result<()> {

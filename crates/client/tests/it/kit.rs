@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use client::{Client, ClientOptions, Phase, Progress, Sink, SinkError};
+use client::{Base, Client, ClientOptions, Phase, Progress, Sink, SinkError};
 use service::ServiceConfig;
 use tokio::sync::oneshot;
 use wire::api::FileInfo;
@@ -48,6 +48,17 @@ pub struct Memory {
     pub files: Mutex<BTreeMap<u32, Kept>>,
     pub fail_write: Mutex<Option<SinkError>>,
     pub write_delay_ms: u64,
+    /// What there is of files already, by path.
+    pub old: BTreeMap<String, Old>,
+    /// From this offset on it cannot be read.
+    pub old_fails_from: Option<u64>,
+}
+
+/// A file of an older copy.
+#[derive(Clone, Debug)]
+pub struct Old {
+    pub bytes: Vec<u8>,
+    pub stays: bool,
 }
 
 #[derive(Default, Clone, Debug)]
@@ -60,9 +71,28 @@ pub struct Kept {
 
 impl Sink for Memory {
     fn create(&self, file: &FileInfo) -> Result<(), SinkError> {
-        let kept = Kept { path: file.path.clone(), ..Kept::default() };
+        let mut kept = Kept { path: file.path.clone(), ..Kept::default() };
+        if let Some(old) = self.old.get(&file.path).filter(|old| old.stays) {
+            kept.bytes.clone_from(&old.bytes);
+            kept.bytes.truncate(file.size_bytes as usize);
+        }
         let before = self.files.lock().unwrap().insert(file.id, kept);
         assert!(before.is_none(), "{} is created twice", file.path);
+        Ok(())
+    }
+
+    fn base(&self, file: u32) -> Option<Base> {
+        let path = self.files.lock().unwrap()[&file].path.clone();
+        let old = self.old.get(&path)?;
+        Some(Base { size_bytes: old.bytes.len() as u64, stays: old.stays })
+    }
+
+    fn read_base(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<(), SinkError> {
+        if self.old_fails_from.is_some_and(|from| offset_bytes >= from) {
+            return Err("a bad sector".into());
+        }
+        let path = self.files.lock().unwrap()[&file].path.clone();
+        buf.copy_from_slice(&self.old[&path].bytes[offset_bytes as usize..][..buf.len()]);
         Ok(())
     }
 
@@ -92,6 +122,9 @@ impl Sink for Memory {
         let mut files = self.files.lock().unwrap();
         let kept = files.get_mut(&file).unwrap();
         assert!(!kept.complete);
+        if self.old.contains_key(&kept.path) {
+            kept.bytes.truncate(size_bytes as usize);
+        }
         assert_eq!(kept.bytes.len() as u64, size_bytes, "{}", kept.path);
         assert_eq!(kept.blocks.len() as u64, size_bytes.div_ceil(1 << 20), "{}", kept.path);
         for (at, hash) in &kept.blocks {

@@ -3,6 +3,7 @@
 #[path = "../../../service/tests/it/synthetic.rs"]
 mod synthetic;
 
+mod changes;
 mod copy;
 mod hostile;
 mod kit;

@@ -1,12 +1,16 @@
 //! One file of a copy: its bytes, and which of its blocks are known to be right.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use client::Base;
 use fs::{Disk, DiskFile};
 use wire::api::{FileInfo, FileKind};
 
-use crate::layout::{Area, DIR_MODE, FILE_MODE};
+use crate::changes::{ChangedFile, Listed};
+use crate::layout::{Area, FILE_MODE};
 use crate::manifest::{FileEntry, HASH_BYTES};
 use crate::{Error, Result};
 
@@ -15,7 +19,18 @@ pub(super) struct StagedFile {
     info: FileInfo,
     path: PathBuf,
     block_bytes: u64,
+    old: Option<Old>,
     state: Mutex<State>,
+}
+
+/// The same file of the backup that is there.
+#[derive(Clone, Debug)]
+pub(super) struct Old {
+    pub path: PathBuf,
+    pub size_bytes: u64,
+    pub in_transactions: bool,
+    /// Its number in the changes, if the new file is a link to it.
+    pub linked_as: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -29,28 +44,69 @@ struct State {
 }
 
 impl StagedFile {
+    /// A new file.
     pub fn create(
         disk: &dyn Disk,
         path: PathBuf,
         info: &FileInfo,
         block_bytes: u64,
+        old: Option<Old>,
     ) -> Result<Self> {
-        if let Some(parent) = path.parent() {
-            disk.create_dir_all(parent, DIR_MODE)?;
-        }
         let file = disk.create_file(&path, FILE_MODE)?;
         if info.size_bytes > 0 {
             file.set_len(info.size_bytes)?;
         }
+        Ok(Self::new(file.into(), path, info, block_bytes, old))
+    }
+
+    /// A link to the old file, whose changes are written to `changed`.
+    pub fn linked(
+        changed: ChangedFile,
+        path: PathBuf,
+        info: &FileInfo,
+        block_bytes: u64,
+        old: Old,
+    ) -> Self {
+        let old = Old { linked_as: Some(changed.number()), ..old };
+        Self::new(Arc::new(changed), path, info, block_bytes, Some(old))
+    }
+
+    fn new(
+        file: Arc<dyn DiskFile>,
+        path: PathBuf,
+        info: &FileInfo,
+        block_bytes: u64,
+        old: Option<Old>,
+    ) -> Self {
         let blocks = usize::try_from(info.size_bytes.div_ceil(block_bytes)).unwrap_or(0);
         let state = State {
-            open: Some(file.into()),
+            open: Some(file),
             size_bytes: info.size_bytes,
             hashes: vec![0; blocks.saturating_mul(HASH_BYTES)],
             seen: vec![false; blocks],
         };
-        let state = Mutex::new(state);
-        Ok(Self { info: info.clone(), path, block_bytes, state })
+        Self { info: info.clone(), path, block_bytes, old, state: Mutex::new(state) }
+    }
+
+    /// What the backup that is there has of it.
+    pub fn base(&self) -> Option<Base> {
+        let old = self.old.as_ref()?;
+        Some(Base { size_bytes: old.size_bytes, stays: old.linked_as.is_some() })
+    }
+
+    pub fn read_base(&self, offset_bytes: u64, buf: &mut [u8]) -> Result<()> {
+        let Some(old) = &self.old else {
+            return Err(Error::untrusted(format!("{:?} has no base", self.info.path)));
+        };
+        let file = File::open(&old.path).map_err(fs::Error::io("open", &old.path))?;
+        Ok(file.read_exact_at(buf, offset_bytes).map_err(fs::Error::io("read", &old.path))?)
+    }
+
+    /// How it is listed among the changes, if it is a link.
+    pub fn listed(&self) -> Option<Listed> {
+        let number = self.old.as_ref()?.linked_as?;
+        let size_bytes = self.state().size_bytes;
+        Some(Listed { number, path: self.info.path.clone(), size_bytes })
     }
 
     pub fn info(&self) -> &FileInfo {

@@ -3,19 +3,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fs::fault::{Fault, FaultDisk, FaultKind};
-use mirror::Backup;
 
 use crate::support::*;
-
-/// The derived file's first byte tells whose backup it is.
-fn mark(dir: &Path) -> Option<u8> {
-    let backup = Backup::open(dir).ok()?;
-    let entry = backup.manifest().database("neo4j")?;
-    let file = entry.files.iter().find(|file| file.path.contains("1000"))?;
-    let bytes = std::fs::read(backup.locate(entry).file(file)).unwrap();
-    assert!(bytes.iter().all(|byte| *byte == bytes[0]), "mixed");
-    Some(bytes[0])
-}
 
 /// Thousands of syncs: on a real disk they would take minutes.
 fn in_memory() -> tempfile::TempDir {

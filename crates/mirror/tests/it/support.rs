@@ -13,6 +13,9 @@ use wire::api::{
 
 /// Small, so that small files have several blocks.
 pub const BLOCK_BYTES: u64 = 4096;
+/// Of the derived file by which copies are told apart.
+pub const MARKED_BYTES: u64 = 100_000;
+pub const PAGE_BYTES: usize = 8192;
 /// Servers that were killed: their logs go on after the last checkpoint.
 pub const FIXTURES: [&str; 2] = ["5.26.30/killed", "2026.08.1/killed"];
 
@@ -61,7 +64,7 @@ impl Copy {
         for file in &files {
             bytes.push((file.clone(), contents(&copy, file)));
         }
-        for (id, size) in [(1000, 10_000), (1001, 0)] {
+        for (id, size) in [(1000, MARKED_BYTES), (1001, 0), (1002, 50_000)] {
             let path = format!("schema/index/range-1.0/{id}/some file");
             let file = FileInfo { id, kind: FileKind::Lucene, path, size_bytes: size };
             files.push(file.clone());
@@ -107,11 +110,17 @@ impl Copy {
         Self { session, finished, bytes }
     }
 
-    /// Another copy, told apart by the bytes of its derived file.
+    /// Another copy, told apart by the length and some pages of its derived file.
     pub fn changed(&self, mark: u8) -> Self {
         let mut changed = self.clone();
+        let size = MARKED_BYTES - u64::from(mark) * 5000;
         let derived = changed.bytes.iter_mut().find(|(file, _)| file.id == 1000).unwrap();
-        derived.1.fill(mark);
+        derived.1.truncate(size as usize);
+        derived.1.chunks_mut(PAGE_BYTES).step_by(3).for_each(|page| page.fill(mark));
+        derived.0.size_bytes = size;
+        for file in changed.session.files.iter_mut().filter(|file| file.id == 1000) {
+            file.size_bytes = size;
+        }
         changed
     }
 
@@ -140,12 +149,64 @@ impl Copy {
     }
 }
 
-/// One file, in pieces that do not end where blocks end.
+/// Which backup a directory holds: its derived file is wholly that of [`Copy::changed`].
+pub fn mark(dir: &Path) -> Option<u8> {
+    let backup = Backup::open(dir).ok()?;
+    let entry = backup.manifest().database("neo4j")?;
+    let is_it = |file: &&mirror::FileEntry| file.path.contains("1000");
+    let bytes = contents_of(&backup, entry, entry.files.iter().find(is_it)?);
+    let mark = bytes[0];
+    assert_eq!(bytes.len() as u64, MARKED_BYTES - u64::from(mark) * 5000);
+    for (index, page) in bytes.chunks(PAGE_BYTES).enumerate() {
+        let at = index * PAGE_BYTES;
+        let expected = |i: usize| if index % 3 == 0 { mark } else { ((at + i) % 251) as u8 };
+        let mixed = page.iter().enumerate().position(|(i, byte)| *byte != expected(i));
+        assert_eq!(mixed, None, "page {index} is not of copy {mark}");
+    }
+    Some(mark)
+}
+
+/// A file's bytes as readers get them, wherever they are.
+fn contents_of(backup: &Backup, entry: &DatabaseEntry, file: &mirror::FileEntry) -> Vec<u8> {
+    struct Collect<'a> {
+        path: &'a str,
+        bytes: std::sync::Mutex<Vec<u8>>,
+    }
+    impl mirror::CheckedBlocks for Collect<'_> {
+        type Error = ();
+        fn bytes(&self, file: mirror::FileRef<'_>, at: u64, bytes: &[u8]) -> Result<(), ()> {
+            if file.file.path == self.path {
+                let mut all = self.bytes.lock().unwrap();
+                all[at as usize..][..bytes.len()].copy_from_slice(bytes);
+            }
+            Ok(())
+        }
+        fn piece_done(&self, _: mirror::FileRef<'_>, _: u64) -> Result<(), ()> {
+            Ok(())
+        }
+    }
+    let bytes = std::sync::Mutex::new(vec![0; file.size_bytes as usize]);
+    let collect = Collect { path: &file.path, bytes };
+    mirror::check_blocks(backup, &[entry], &|_| (), &collect).unwrap();
+    collect.bytes.into_inner().unwrap()
+}
+
+/// One file, in pieces that do not end where blocks end; where there is a base, only what differs.
 pub fn feed_file(staged: &Staged, file: &FileInfo, bytes: &[u8]) -> Result<(), Error> {
     let down = |e: client::SinkError| *e.downcast::<Error>().unwrap();
     staged.create(file).map_err(down)?;
-    for (index, piece) in bytes.chunks(30_000).enumerate() {
-        staged.write_at(file.id, index as u64 * 30_000, piece).map_err(down)?;
+    let base = staged.base(file.id);
+    let mut old = vec![0; base.map_or(0, |base| base.size_bytes.min(file.size_bytes) as usize)];
+    if base.is_some() {
+        staged.read_base(file.id, 0, &mut old).map_err(down)?;
+    }
+    let stays = base.is_some_and(|base| base.stays);
+    let piece_bytes = if stays { PAGE_BYTES } else { 30_000 };
+    for (index, piece) in bytes.chunks(piece_bytes).enumerate() {
+        let at = index * piece_bytes;
+        if !stays || old.get(at..at + piece.len()) != Some(piece) {
+            staged.write_at(file.id, at as u64, piece).map_err(down)?;
+        }
     }
     for (index, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {
         let hash = *blake3::hash(block).as_bytes();

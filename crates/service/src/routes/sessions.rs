@@ -1,5 +1,6 @@
 //! What can be asked of a session.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -11,10 +12,12 @@ use serde::Deserialize;
 use wire::api::{
     Checked, ErrorCode, FRAMES_MEDIA_TYPE, Finished, MAX_FILES, OpenSession, Session, SessionStatus,
 };
+use wire::pages;
 
 use super::Shared;
-use crate::answer::{Answer, Refusal, blocking, read_json};
+use crate::answer::{Answer, Refusal, blocking, read_body, read_json};
 use crate::auth::Identity;
+use crate::session::{File, InUse};
 use crate::stream::{Job, start};
 
 type SessionPath = Result<Path<String>, PathRejection>;
@@ -117,39 +120,80 @@ pub(super) async fn file(
     path: FilePath,
     query: Result<Query<RangeQuery>, QueryRejection>,
 ) -> Answer<Response> {
-    let Path((session_id, id)) = path.map_err(|e| bad_path(&e))?;
-    let Query(query) = query.map_err(|e| bad_range(e.body_text()))?;
-    let session = shared.registry.get(&session_id, &identity.name)?;
-    let file = session.0.file(id)?;
-    if session.0.is_finishing() && !file.kind.in_transactions() {
-        return Err(Refusal::new(ErrorCode::Conflict, "the session is finished")
-            .hint("store files can be read before finish only"));
-    }
-    let (start_bytes, block_bytes) = (query.offset, session.0.block_bytes);
-    if start_bytes % block_bytes != 0 || start_bytes > file.size_bytes {
-        return Err(bad_range(format!(
-            "file {id} of {} bytes has no block at offset {start_bytes}",
-            file.size_bytes
-        )));
-    }
-    let rest = file.size_bytes - start_bytes;
-    let length = query.length.unwrap_or(rest);
-    if length < rest && (length == 0 || length % block_bytes != 0) {
-        return Err(bad_range(format!("{length} bytes are not a whole number of blocks")));
-    }
-    let permit = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
-        shared.metrics.stream_refused();
-        Refusal::new(ErrorCode::Busy, "too many streams are running")
+    Part::find(&shared, &identity, path, query)?.stream(&shared, None)
+}
+
+/// The same without the pages that the client has, whose hashes are in the body.
+pub(super) async fn changes(
+    State(shared): State<Arc<Shared>>,
+    Extension(identity): Extension<Identity>,
+    path: FilePath,
+    query: Result<Query<RangeQuery>, QueryRejection>,
+    body: Body,
+) -> Answer<Response> {
+    let part = Part::find(&shared, &identity, path, query)?;
+    let list = read_body(body, shared.config.limits.arrival_timeout).await?;
+    let known = pages::read_list(&list).ok_or_else(|| {
+        Refusal::new(ErrorCode::BadRequest, "the body is not a list of 64-bit hashes")
     })?;
-    let body = start(Job {
-        session,
-        permit,
-        id,
-        file,
-        range: start_bytes..start_bytes + length.min(rest),
-        pool: Arc::clone(&shared.pool),
-        metrics: Arc::clone(&shared.metrics),
-        stall_timeout: shared.config.limits.stall_timeout,
-    });
-    Ok(([(header::CONTENT_TYPE, FRAMES_MEDIA_TYPE)], body).into_response())
+    part.stream(&shared, Some(known))
+}
+
+/// The part of a file that is asked for.
+struct Part {
+    session: InUse,
+    id: u32,
+    file: File,
+    bytes: Range<u64>,
+}
+
+impl Part {
+    fn find(
+        shared: &Shared,
+        identity: &Identity,
+        path: FilePath,
+        query: Result<Query<RangeQuery>, QueryRejection>,
+    ) -> Answer<Self> {
+        let Path((session_id, id)) = path.map_err(|e| bad_path(&e))?;
+        let Query(query) = query.map_err(|e| bad_range(e.body_text()))?;
+        let session = shared.registry.get(&session_id, &identity.name)?;
+        let file = session.0.file(id)?;
+        if session.0.is_finishing() && !file.kind.in_transactions() {
+            return Err(Refusal::new(ErrorCode::Conflict, "the session is finished")
+                .hint("store files can be read before finish only"));
+        }
+        let (start_bytes, block_bytes) = (query.offset, session.0.block_bytes);
+        if start_bytes % block_bytes != 0 || start_bytes > file.size_bytes {
+            return Err(bad_range(format!(
+                "file {id} of {} bytes has no block at offset {start_bytes}",
+                file.size_bytes
+            )));
+        }
+        let rest = file.size_bytes - start_bytes;
+        let length = query.length.unwrap_or(rest);
+        if length < rest && (length == 0 || length % block_bytes != 0) {
+            return Err(bad_range(format!("{length} bytes are not a whole number of blocks")));
+        }
+        let bytes = start_bytes..start_bytes + length.min(rest);
+        Ok(Self { session, id, file, bytes })
+    }
+
+    fn stream(self, shared: &Shared, known: Option<Vec<u64>>) -> Answer<Response> {
+        let permit = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
+            shared.metrics.stream_refused();
+            Refusal::new(ErrorCode::Busy, "too many streams are running")
+        })?;
+        let body = start(Job {
+            session: self.session,
+            permit,
+            id: self.id,
+            file: self.file,
+            range: self.bytes,
+            known,
+            pool: Arc::clone(&shared.pool),
+            metrics: Arc::clone(&shared.metrics),
+            stall_timeout: shared.config.limits.stall_timeout,
+        });
+        Ok(([(header::CONTENT_TYPE, FRAMES_MEDIA_TYPE)], body).into_response())
+    }
 }

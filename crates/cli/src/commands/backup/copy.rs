@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, Copy, CopyReport, Sink};
-use mirror::{DatabaseEntry, Increment, Mirror, Outcome, Reason, Staged};
-use wire::api::{After, Session};
+use mirror::{DatabaseEntry, Increment, Mirror, Outcome, Reason, Space, Staged};
+use wire::api::{After, CheckpointInfo, Session};
 
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result, chain};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::units::{self, RenewAfter};
 
 /// How long writes that are under way may take to end when a copy is given up.
 const RELEASE_TIME: Duration = Duration::from_secs(10);
+/// Renewing for less is not worth it, however small the store.
+const RENEW_AFTER_MIN_BYTES: u64 = 256 << 20;
 
 /// What the copies of one run share.
 pub struct Run<'a> {
@@ -23,6 +26,7 @@ pub struct Run<'a> {
     pub interrupt: &'a Interrupt,
     pub full: bool,
     pub no_fallback: bool,
+    pub renew_after: Option<RenewAfter>,
     pub output: Output,
 }
 
@@ -62,14 +66,64 @@ impl Run<'_> {
                 self.output.warning(format!("{name}: a new full backup is made: {message}"));
                 self.full(name, Reason::LogsPruned).await
             }
+            Ok(entry) if self.is_to_be_renewed(&entry) => self.renew(entry).await,
             done => done,
         }
     }
 
+    fn is_to_be_renewed(&self, entry: &DatabaseEntry) -> bool {
+        let logs_bytes = entry.log_bytes();
+        match self.renew_after {
+            Some(RenewAfter::Never) => false,
+            Some(RenewAfter::Bytes(limit)) => logs_bytes > limit,
+            None => {
+                let store_bytes = entry.size_bytes().saturating_sub(logs_bytes);
+                logs_bytes > (store_bytes / 4).max(RENEW_AFTER_MIN_BYTES)
+            }
+        }
+    }
+
+    /// Brings the copy of the store to the server's last checkpoint, so that the logs begin anew.
+    async fn renew(&self, entry: DatabaseEntry) -> Result<DatabaseEntry> {
+        let name = entry.name.clone();
+        let renewed = async {
+            let copy = self.open(self.client.open(&name)).await?;
+            let newer = |at: &CheckpointInfo| at.position > entry.checkpoint.position;
+            if !copy.session().checkpoint.as_ref().is_some_and(newer) {
+                copy.abort().await;
+                tracing::info!(name, "not renewed: the server has taken no checkpoint since");
+                return Ok(entry);
+            }
+            let logs = units::bytes(entry.log_bytes());
+            self.output.aside(format!("{name}: renewed, its logs have grown to {logs}"));
+            self.full_from(copy, Reason::Renewal).await
+        };
+        renewed.await.map_err(|failure: Failure| {
+            let message = format!("the increment is complete, its renewal: {}", failure.message);
+            Failure { message, ..failure }
+        })
+    }
+
     async fn full(&self, name: &str, reason: Reason) -> Result<DatabaseEntry> {
-        let mirror = Arc::clone(self.mirror);
         let copy = self.open(self.client.open(name)).await?;
-        self.keep(copy, move |session| mirror.begin(session, reason)).await
+        self.full_from(copy, reason).await
+    }
+
+    async fn full_from(&self, copy: Copy, reason: Reason) -> Result<DatabaseEntry> {
+        let mirror = Arc::clone(self.mirror);
+        let output = self.output;
+        let begin = move |session: &Session| {
+            let staged = mirror.begin(session, reason)?;
+            let Space { at_least_bytes, at_most_bytes, free_bytes } = staged.space();
+            let [least, most, free] = [at_least_bytes, at_most_bytes, free_bytes].map(units::bytes);
+            let takes = match at_least_bytes < at_most_bytes {
+                true => format!("{least} to {most}, by what has changed"),
+                false => most,
+            };
+            output.aside(format!("{}: takes {takes}; {free} are free", session.database));
+            Ok(staged)
+        };
+        self.keep(copy, begin).await
     }
 
     async fn increment(&self, name: &str, after: After) -> Result<DatabaseEntry> {

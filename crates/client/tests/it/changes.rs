@@ -1,0 +1,112 @@
+//! Copies of which the sink has an older version: only what has changed comes.
+
+use std::sync::Arc;
+
+use crate::kit::{Memory, Old, client, serve};
+use crate::synthetic::{Knobs, Synthetic, fill};
+
+const PAGE: usize = wire::pages::PAGE_BYTES;
+/// Its number and size.
+const STORE: (u32, usize) = (6, 70 << 20);
+
+/// An older version of every file, the right bytes but for what `change` makes of them.
+fn old(knobs: &Knobs, stays: bool, change: impl Fn(u32, &mut Vec<u8>)) -> Memory {
+    let mut memory = Memory::default();
+    for (id, (_, path, size)) in (0..).zip(knobs.files.iter().chain(&knobs.logs)) {
+        let mut bytes = vec![0; *size as usize];
+        fill(id, 0, &mut bytes);
+        change(id, &mut bytes);
+        memory.old.insert(path.clone(), Old { bytes, stays });
+    }
+    memory
+}
+
+/// Copies with a sink that has an older version; what went over the network.
+async fn copy(knobs: Knobs, sink: Memory) -> u64 {
+    let service = serve(&Arc::new(knobs), |_| {}).await;
+    let sink = Arc::new(sink);
+    let report = client(service.address).full("neo4j", sink.clone(), Arc::new(())).await.unwrap();
+    assert_eq!(sink.verified().len(), 10);
+    report.bytes_transferred
+}
+
+/// Nothing has changed: only hashes of pages move. Then a page here and there, first and last ones
+/// among them: these move, and no others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_changed_pages_come() {
+    for stays in [true, false] {
+        let knobs = Synthetic::small();
+        let sizes = knobs.files.iter().chain(&knobs.logs).map(|file| file.2);
+        let hashes: u64 = sizes.map(|size| size.div_ceil(PAGE as u64) * 8).sum();
+        let sink = old(&knobs, stays, |_, _| ());
+        assert_eq!(copy(knobs, sink).await, hashes);
+
+        let knobs = Synthetic::small();
+        let last = STORE.1 / PAGE - 1;
+        let changed = [0, 1, 100, 127, 128, 5000, last];
+        let sink = old(&knobs, stays, |id, bytes| {
+            for page in changed.iter().filter(|_| id == STORE.0) {
+                bytes[page * PAGE + page % PAGE] ^= 1;
+            }
+        });
+        let pages = (changed.len() * PAGE) as u64;
+        assert_eq!(copy(knobs, sink).await, hashes + pages);
+    }
+}
+
+/// Files that were shorter or longer then, or empty; every byte is right all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_another_length() {
+    for stays in [true, false] {
+        for length in
+            [0, 1, PAGE - 1, PAGE + 1, 5_000_000, STORE.1 - 1, STORE.1 + 1, STORE.1 + PAGE]
+        {
+            let knobs = Synthetic::small();
+            let sink = old(&knobs, stays, |id, bytes| match id == STORE.0 {
+                true => bytes.resize(length, 7),
+                false => bytes.truncate(bytes.len() / 2),
+            });
+            let moved = copy(knobs, sink).await;
+            let missing = STORE.1.saturating_sub(length) as u64;
+            let expected = missing..missing + (6 << 20);
+            assert!(expected.contains(&moved), "{length}, {stays}: {moved}, not {expected:?}");
+        }
+    }
+}
+
+/// A store that becomes shorter while it is copied: the range in which it ends comes whole.
+#[tokio::test]
+async fn a_shrinking_store() {
+    for size in [65 << 20, (64 << 20) + 5000, 1000, 0] {
+        for stays in [true, false] {
+            let knobs = Synthetic::small();
+            knobs.shrunk.lock().unwrap().insert(STORE.0, size);
+            let sink = old(&knobs, stays, |_, _| ());
+            copy(knobs, sink).await;
+        }
+    }
+}
+
+/// A tree that changes while it is copied is fetched again, and a stale one is taken back.
+#[tokio::test]
+async fn restless_trees() {
+    let mut knobs = Synthetic::small();
+    knobs.stale = vec![1];
+    knobs.restless.lock().unwrap().insert(0, 2);
+    let sink = Arc::new(old(&knobs, true, |_, _| ()));
+    let service = serve(&Arc::new(knobs), |_| {}).await;
+    let report = client(service.address).full("neo4j", sink.clone(), Arc::new(())).await.unwrap();
+    assert_eq!((report.files, sink.verified().len()), (9, 9));
+}
+
+/// What cannot be read of the older version comes over the network, and nothing else does.
+#[tokio::test]
+async fn an_unreadable_older_version() {
+    for stays in [true, false] {
+        let knobs = Synthetic::small();
+        let mut sink = old(&knobs, stays, |_, _| ());
+        sink.old_fails_from = Some(64 << 20);
+        let moved = copy(knobs, sink).await;
+        assert!((6 << 20..7 << 20).contains(&moved), "{moved}");
+    }
+}
