@@ -1,5 +1,7 @@
 //! The seam to a source: what the service asks of whatever holds the databases.
 
+use std::time::Duration;
+
 use formats::StoreId;
 use wire::api::{
     After, Checked, CheckpointInfo, Database, DatabaseState, ErrorDetail, FileInfo, Finished,
@@ -58,6 +60,15 @@ pub trait HotCopy: Send + Sync + 'static {
     /// # Errors
     /// When the file cannot be read.
     fn check_whole(&self, file: u32) -> Result<Checked, ErrorDetail>;
+    /// Waits until there are transactions for an increment, or until the time is over; `false`: there
+    /// are none yet.
+    ///
+    /// # Errors
+    /// When the logs cannot be read.
+    fn wait(&self, at_most: Duration) -> Result<bool, ErrorDetail> {
+        let _ = at_most;
+        Ok(true)
+    }
     /// Ends the copy and cuts the logs. The same answer when called again.
     ///
     /// # Errors

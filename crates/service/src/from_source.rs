@@ -1,6 +1,7 @@
 //! A server's directories as a catalog.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use source::{Error, Installation, State};
@@ -91,6 +92,10 @@ impl HotCopy for source::Increment {
 
     fn check_whole(&self, _: u32) -> Result<Checked, ErrorDetail> {
         Err(detail(ErrorCode::BadRequest, "an increment has no trees", None))
+    }
+
+    fn wait(&self, at_most: Duration) -> Result<bool, ErrorDetail> {
+        source::Increment::wait(self, at_most).map_err(|e| refuse(&e))
     }
 
     fn finish(&self) -> Result<Finished, ErrorDetail> {

@@ -22,6 +22,8 @@ pub(crate) use registry::Registry;
 const MIN_BLOCK_BYTES: u64 = 1 << 20;
 /// The block of an increment, whose first block is partly what the backup has already.
 const INCREMENT_BLOCK_BYTES: u64 = 64 << 10;
+/// How long a wait may take to notice that it is not wanted any more.
+const LOOK_AROUND: Duration = Duration::from_millis(250);
 /// How many blocks a session's files have together, unless it has more files than that.
 const MAX_BLOCKS: u64 = 65_536;
 
@@ -30,6 +32,7 @@ pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) database: String,
     pub(crate) block_bytes: u64,
+    pub(crate) is_increment: bool,
     owner: String,
     copy: Box<dyn HotCopy>,
     files: RwLock<HashMap<u32, File>>,
@@ -68,6 +71,7 @@ impl Session {
             id: id.clone(),
             database: database.clone(),
             block_bytes,
+            is_increment,
             owner,
             copy: begun.copy,
             files: RwLock::new(table(&begun.files).collect()),
@@ -151,6 +155,18 @@ impl Session {
             file.size_bytes = checked.size_bytes;
         }
         Ok(checked)
+    }
+
+    /// Waits until there is something for `finish` to find, or until the time is over, the session is
+    /// ended, or `stop` says so.
+    pub(crate) fn wait(&self, until: Instant, stop: impl Fn() -> bool) -> Result<(), ErrorDetail> {
+        while !self.closed.load(Ordering::Acquire) && !stop() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.copy.wait(left.min(LOOK_AROUND))? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Ends the copying: running streams of store files end with an error.

@@ -5,6 +5,7 @@
 //! for a server that was restored, or cloned, goes on under the same one.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use formats::txlog::{Batch, BatchReader, LogHeader};
 use formats::{LogPosition, LogVersion, StoreId, TxId};
@@ -119,6 +120,36 @@ impl Increment {
             return Err(Error::Changed { path: held.path().to_owned(), what });
         }
         Ok(read)
+    }
+
+    /// Waits until something was written behind the backup's last transaction, or until the time is
+    /// over. `false`: nothing was.
+    pub fn wait(&self, at_most: Duration) -> Result<bool> {
+        let until = Instant::now() + at_most;
+        loop {
+            let seen = self.logs.changes();
+            if self.has_news()? {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            self.logs.wait_for_change(seen, until);
+        }
+    }
+
+    /// Whether there is a byte that is not zero where the next transaction begins.
+    fn has_news(&self) -> Result<bool> {
+        let LogPosition { mut version, mut offset_bytes } = self.after.last_tx.end;
+        while let Some(held) = self.logs.get(version) {
+            let mut first = [0];
+            if held.read_at(offset_bytes, &mut first)? == 1 && first != [0] {
+                return Ok(true);
+            }
+            version = LogVersion(version.0.saturating_add(1));
+            offset_bytes = LogHeader::SIZE_BYTES;
+        }
+        Ok(false)
     }
 
     /// Looks for the last commit that the logs hold now. The same answer again if it was asked

@@ -12,6 +12,7 @@ mod lock;
 mod logs;
 mod read;
 mod scan;
+mod watch;
 
 pub use config::{Config, Setting};
 pub use derived::LeftOut;

@@ -3,18 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use formats::{LogPosition, LogVersion, StoreId};
 
 use crate::checkpoint::numbered_files;
 use crate::read::Held;
 use crate::scan::{FileEnd, LOG_PREFIX, Scanner, check_header, log_path, read_header};
+use crate::watch::Watch;
 use crate::{Error, Result};
 
-/// A file lives at least until the checkpoint after its last byte; one failed `open` costs nothing.
-const POLL: Duration = Duration::from_millis(10);
 /// An entry being written is whole a moment later.
 const TAIL_WAIT: Duration = Duration::from_millis(5);
 const TAIL_TRIES: u32 = 400;
@@ -23,6 +22,10 @@ const TAIL_TRIES: u32 = 400;
 pub struct HeldLogs {
     log_dir: PathBuf,
     files: Mutex<BTreeMap<LogVersion, Arc<Held>>>,
+    /// Counts how often something may have changed.
+    changes: Mutex<u64>,
+    changed: Condvar,
+    watch: OnceLock<Arc<Watch>>,
 }
 
 impl HeldLogs {
@@ -42,7 +45,13 @@ impl HeldLogs {
             return Err(Error::Changed { path, what });
         }
         let files = BTreeMap::from([(from.version, Arc::new(first))]);
-        let logs = Arc::new(Self { log_dir: log_dir.to_owned(), files: Mutex::new(files) });
+        let logs = Arc::new(Self {
+            log_dir: log_dir.to_owned(),
+            files: Mutex::new(files),
+            changes: Mutex::new(0),
+            changed: Condvar::new(),
+            watch: OnceLock::new(),
+        });
         let newest = logs.open_new()?;
         logs.check_no_gap(newest)?;
         Ok(logs)
@@ -50,12 +59,34 @@ impl HeldLogs {
 
     /// Starts to watch for new files, until the logs are dropped.
     pub fn watch(self: &Arc<Self>) -> Result<()> {
+        let watch = Arc::new(Watch::new(&self.log_dir)?);
+        let _ = self.watch.set(Arc::clone(&watch));
+        // What came before the watch began.
+        self.open_new()?;
         let weak = Arc::downgrade(self);
         let spawned = std::thread::Builder::new()
             .name("log watch".to_owned())
             .stack_size(128 << 10)
-            .spawn(move || watch(&weak));
+            .spawn(move || look(&weak, &watch));
         spawned.map(drop).map_err(Error::io("start a thread to watch", &self.log_dir))
+    }
+
+    /// How often something may have changed since they are watched.
+    pub fn changes(&self) -> u64 {
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until more may have changed than that, or until the time is over.
+    pub fn wait_for_change(&self, seen: u64, until: Instant) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        while *changes == seen {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let woken = self.changed.wait_timeout(changes, left);
+            changes = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Opens what came after the newest held file, and tells which is the newest now. Must be called
@@ -156,13 +187,23 @@ impl HeldLogs {
 /// Each log file with the offset after its last batch.
 pub type Cuts = BTreeMap<LogVersion, u64>;
 
-fn watch(logs: &Weak<HeldLogs>) {
+impl Drop for HeldLogs {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.get() {
+            watch.stop();
+        }
+    }
+}
+
+fn look(logs: &Weak<HeldLogs>, watch: &Watch) {
     while let Some(logs) = logs.upgrade() {
         if let Err(error) = logs.open_new() {
             // The copy's end tries again, and fails if a file is gone by then.
             tracing::warn!(error = %error, "open a new transaction log file");
         }
+        *logs.changes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        logs.changed.notify_all();
         drop(logs);
-        std::thread::sleep(POLL);
+        watch.wait();
     }
 }

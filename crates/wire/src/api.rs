@@ -19,6 +19,9 @@ pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// The longest body of a request.
 pub const MAX_REQUEST_BYTES: usize = 64 << 10;
 
+/// The longest that `finish?wait=SECONDS` waits; a longer wait is as long as this.
+pub const MAX_WAIT_SECONDS: u64 = 30;
+
 /// Answer of `GET /v1/databases`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseList {
@@ -203,7 +206,8 @@ pub struct Checked {
     pub size_bytes: u64,
 }
 
-/// Answer of `POST /v1/sessions/{id}/finish`. After it no store byte can be fetched any more.
+/// Answer of `POST /v1/sessions/{id}/finish?wait=SECONDS`. In an increment it comes when there are
+/// transactions to be had, or after the wait (none without it). After it no store byte can be fetched any more.
 ///
 /// In an increment the log files begin with the one that holds the end of `after`, there is no
 /// checkpoint file, and `transactions` counts those after `after`.

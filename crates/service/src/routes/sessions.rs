@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -10,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, body::Body};
 use serde::Deserialize;
 use wire::api::{
-    Checked, ErrorCode, FRAMES_MEDIA_TYPE, Finished, MAX_FILES, OpenSession, Session, SessionStatus,
+    Checked, ErrorCode, FRAMES_MEDIA_TYPE, Finished, MAX_FILES, MAX_WAIT_SECONDS, OpenSession,
+    Session, SessionStatus,
 };
 use wire::pages;
 
@@ -30,6 +32,14 @@ pub(super) struct RangeQuery {
     #[serde(default)]
     offset: u64,
     length: Option<u64>,
+}
+
+/// How long to wait for transactions, in seconds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WaitQuery {
+    #[serde(default)]
+    wait: u64,
 }
 
 fn bad_path(rejection: &PathRejection) -> Refusal {
@@ -64,8 +74,12 @@ pub(super) async fn open(
     }
     let files = begun.files.len();
     let answer = shared.registry.insert(permit, identity.name.clone(), database, begun)?;
-    let id = answer.session_id.get(..8);
-    tracing::info!(id, database = answer.database, client = identity.name, files, "session opened");
+    let (id, database) = (answer.session_id.get(..8), &answer.database);
+    match answer.checkpoint {
+        Some(_) => tracing::info!(id, database, client = identity.name, files, "session opened"),
+        // Whoever follows opens one for each transaction.
+        None => tracing::debug!(id, database, client = identity.name, "session opened"),
+    }
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
@@ -95,12 +109,24 @@ pub(super) async fn finish(
     State(shared): State<Arc<Shared>>,
     Extension(identity): Extension<Identity>,
     path: SessionPath,
+    query: Result<Query<WaitQuery>, QueryRejection>,
 ) -> Answer<Json<Finished>> {
     let Path(id) = path.map_err(|e| bad_path(&e))?;
+    let query = query.map_err(|e| Refusal::new(ErrorCode::BadRequest, e.body_text()))?;
+    let wait = Duration::from_secs(query.wait.min(MAX_WAIT_SECONDS));
     let session = shared.registry.get(&id, &identity.name)?;
-    let short = id.get(..8);
+    if !wait.is_zero() {
+        let (waiting, shared) = (session.clone(), Arc::clone(&shared));
+        let until = Instant::now() + wait;
+        blocking(move || waiting.0.wait(until, || shared.registry.is_stopping())).await?;
+    }
+    let (short, database, client) = (id.get(..8), &session.0.database, &identity.name);
     // Before the end of the logs is looked for: what was committed by now is in the copy.
-    tracing::info!(id = short, database = session.0.database, "finish asked");
+    if wait.is_zero() {
+        tracing::info!(id = short, database, client, "finish asked");
+    } else {
+        tracing::debug!(id = short, database, client, "finish asked");
+    }
     Ok(Json(blocking(move || session.0.finish()).await?))
 }
 

@@ -44,7 +44,7 @@ impl Registry {
 
     /// Room for one more session.
     pub(crate) fn reserve(&self) -> Answer<OwnedSemaphorePermit> {
-        if self.stopping.load(Ordering::Acquire) {
+        if self.is_stopping() {
             let refusal = Refusal::new(ErrorCode::Busy, "the service is stopping");
             return Err(refusal.status(StatusCode::SERVICE_UNAVAILABLE));
         }
@@ -113,6 +113,11 @@ impl Registry {
         self.stopping.store(true, Ordering::Release);
     }
 
+    /// Whether the service was told to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
     /// Waits until there is no session.
     pub(crate) async fn drained(&self) {
         loop {
@@ -136,7 +141,11 @@ impl Registry {
         self.metrics.session_ended(finished);
         self.changed.notify_waiters();
         let (id, database) = (session.id.get(..8), session.database.as_str());
-        tracing::info!(id, database, finished, "session {how}");
+        if session.is_increment && finished {
+            tracing::debug!(id, database, finished, "session {how}");
+        } else {
+            tracing::info!(id, database, finished, "session {how}");
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Held>> {

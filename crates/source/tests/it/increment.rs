@@ -1,5 +1,7 @@
 //! Which history an increment joins: only the one that the backup has.
 
+use std::time::{Duration, Instant};
+
 use formats::{LogPosition, LogVersion};
 use source::{After, Error, Increment};
 
@@ -60,6 +62,38 @@ fn nothing_new_is_an_increment_without_transactions() {
     let after = after(&home);
     let finished = Increment::begin(&home.database(), after.clone()).unwrap().finish().unwrap();
     assert_eq!((finished.last_tx, finished.transactions), (after.last_tx, 0));
+}
+
+/// Whoever waits is woken by bytes behind the last transaction, in the same file or the next one, and by
+/// nothing else.
+#[test]
+fn a_wait_ends_when_something_is_written() {
+    let home = Home::of("5.26.30/rotated");
+    let before = after_the_first_file(&home);
+    let moved = LogPosition { version: LogVersion(1), offset_bytes: 128 };
+    let end_is_next_file = After {
+        last_tx: source::LastTx { end: moved, start_bytes: None, ..before.last_tx },
+        ..before.clone()
+    };
+    for after in [before, end_is_next_file] {
+        let second = std::fs::read(home.log(SECOND)).unwrap();
+        std::fs::remove_file(home.log(SECOND)).unwrap();
+        let increment = Increment::begin(&home.database(), after).unwrap();
+        let since = Instant::now();
+        assert!(!increment.wait(Duration::from_millis(150)).unwrap());
+        assert!(since.elapsed() >= Duration::from_millis(150));
+        // A file that has only its header is no news.
+        std::fs::write(home.log(SECOND), &second[..128]).unwrap();
+        assert!(!increment.wait(Duration::from_millis(150)).unwrap());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| increment.wait(Duration::from_secs(60)).unwrap());
+            std::thread::sleep(Duration::from_millis(50));
+            std::fs::write(home.log(SECOND), &second).unwrap();
+            assert!(waiting.join().unwrap());
+        });
+        assert!(since.elapsed() < Duration::from_secs(20));
+        assert!(increment.finish().unwrap().transactions > 0);
+    }
 }
 
 /// A backup without a transaction after its checkpoint knows only where its last one ends; that may
