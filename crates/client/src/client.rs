@@ -124,7 +124,10 @@ impl Client {
         sink: Arc<dyn Sink>,
         progress: Arc<dyn Progress>,
     ) -> Result<CopyReport> {
-        self.open(database).await?.run(sink, progress).await
+        let mut copy = self.open(database).await?;
+        let report = copy.run(sink, progress).await?;
+        copy.close().await;
+        Ok(report)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::Method;
 use wire::api::{Finished, LeftOut, Session, SessionStatus};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fetch::Conversation;
 use crate::plan::Seen;
 use crate::progress::Progress;
@@ -26,6 +26,22 @@ pub struct Copy {
     parallel: usize,
     keeper: tokio::task::JoinHandle<()>,
     ended: bool,
+}
+
+/// The store's files are there; see [`Copy::finish`].
+pub struct Stored {
+    run: run::Run,
+    stored: run::Stored,
+}
+
+/// How to ask for the end of a copy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EndOptions {
+    /// How long the service may wait for a transaction, in an increment; whole seconds count.
+    pub wait: Duration,
+    /// How long it may take otherwise, if not as long as usual: see
+    /// [`ClientOptions::finish_timeout`](crate::ClientOptions::finish_timeout).
+    pub timeout: Option<Duration>,
 }
 
 /// What a copy has brought.
@@ -66,7 +82,7 @@ impl Copy {
     }
 
     /// Fetches everything into the sink, once. To stop, drop the future, then call
-    /// [`Copy::abort`]; a call of the sink that is under way goes on to its end.
+    /// [`Copy::close`]; a call of the sink that is under way goes on to its end.
     ///
     /// # Errors
     /// When the copy cannot be completed. The session is ended then.
@@ -75,22 +91,48 @@ impl Copy {
         sink: Arc<dyn Sink>,
         progress: Arc<dyn Progress>,
     ) -> Result<CopyReport> {
-        let tally = Arc::new(Tally::new(Arc::clone(&progress)));
-        let run = run::Run {
-            conversation: Arc::clone(&self.conversation),
-            sink,
-            tally,
-            progress,
-            parallel: self.parallel,
-        };
-        let result = run.all(&self.session, &mut self.seen).await;
-        self.end().await;
-        result.map(|brought| brought.report(self.session.clone()))
+        let stored = self.store(sink, progress).await?;
+        self.finish(stored, EndOptions::default()).await
     }
 
-    /// Ends the session without a copy.
-    pub async fn abort(mut self) {
+    /// The first part of [`Copy::run`]: the store's files. In an increment there are none.
+    ///
+    /// # Errors
+    /// As [`Copy::run`].
+    pub async fn store(
+        &mut self,
+        sink: Arc<dyn Sink>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Stored> {
+        let tally = Arc::new(Tally::new(Arc::clone(&progress)));
+        let conversation = Arc::clone(&self.conversation);
+        let run = run::Run { conversation, sink, tally, progress, parallel: self.parallel };
+        match run.store(&self.session, &self.seen).await {
+            Ok(stored) => Ok(Stored { run, stored }),
+            Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    /// The other part of [`Copy::run`]: what the service has committed by now, and no more.
+    ///
+    /// # Errors
+    /// As [`Copy::run`].
+    pub async fn finish(&mut self, stored: Stored, end: EndOptions) -> Result<CopyReport> {
+        let Stored { run, stored } = stored;
+        match run.logs(&self.session, &mut self.seen, stored, end).await {
+            Ok(brought) => Ok(brought.report(self.session.clone())),
+            Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    /// Ends the session, with or without a copy.
+    pub async fn close(mut self) {
         self.end().await;
+    }
+
+    async fn failed(&mut self, error: Error) -> Error {
+        self.end().await;
+        error
     }
 
     async fn end(&mut self) {

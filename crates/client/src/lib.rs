@@ -26,7 +26,7 @@ mod receive;
 mod sink;
 
 pub use client::Client;
-pub use copy::{Copy, CopyReport};
+pub use copy::{Copy, CopyReport, EndOptions, Stored};
 pub use error::{Error, Result};
 pub use options::{ClientOptions, MAX_PARALLEL, TlsOptions};
 pub use progress::{Phase, Progress};

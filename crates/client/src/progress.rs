@@ -1,5 +1,7 @@
 //! What a person may want to see of a copy under way.
 
+use wire::api::Finished;
+
 /// The parts of a copy, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -13,6 +15,8 @@ pub enum Phase {
 pub trait Progress: Send + Sync + 'static {
     /// A part begins. `total_bytes` is all that is known to be copied, earlier parts included.
     fn phase(&self, phase: Phase, total_bytes: u64);
+    /// The copy's end is known.
+    fn finished(&self, _finished: &Finished) {}
     /// So many bytes have arrived and are right. Goes back when a file is fetched again.
     fn done(&self, done_bytes: u64);
 }

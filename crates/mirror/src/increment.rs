@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ use crate::layout::{Area, FILE_MODE};
 use crate::manifest::{FileEntry, HASH_BYTES};
 use crate::mirror::Inner;
 use crate::staged::{Outcome, require_space};
-use crate::{BackupType, DatabaseEntry, Error, Result, chain, verify};
+use crate::{BackupType, DatabaseEntry, Error, Result, chain};
 
 const READ_BYTES: usize = 256 << 10;
 
@@ -90,6 +90,7 @@ impl Increment {
         entry.transactions = entry.transactions.saturating_add(finished.transactions);
         for file in &files {
             self.list(&mut entry, file)?;
+            self.inner.own_changes.note(&file.path);
         }
         self.require_promised(&entry, finished)?;
         if finished.transactions > 0 {
@@ -278,46 +279,6 @@ impl Drop for Increment {
     }
 }
 
-/// Fails if a backup's files are not as our last run left them: if Neo4j was started on it, say, or
-/// somebody changed a file.
-///
-/// A file that last changed before the manifest was written needs no second look; of any other
-/// (which may be one of a backup that was moved as a whole) every byte is compared with its hashes.
-pub(crate) fn require_unchanged(dir: &Path, entry: &DatabaseEntry) -> Result<()> {
-    let manifest = dir.join(crate::MANIFEST_NAME);
-    let written = std::fs::metadata(&manifest).map_err(fs::Error::io("look at", &manifest))?;
-    let located = locate(dir, entry);
-    let changed = |path: PathBuf, what: String| Err(Error::ChangedByHand { path, what });
-    for area in Area::ALL {
-        if let Some(path) = verify::unlisted(located.dir(area), area, entry)?.into_iter().next() {
-            return changed(path, "is none of the backup's files".to_owned());
-        }
-    }
-    for file in &entry.files {
-        let path = located.file(file);
-        let found = match std::fs::symlink_metadata(&path) {
-            Ok(found) => found,
-            Err(error) => return changed(path, error.to_string()),
-        };
-        let (size, listed) = (found.len(), file.size_bytes);
-        if !found.is_file() || size < listed || (size > listed && !entry.is_newest_log(file)) {
-            return changed(path, format!("is {size} bytes long instead of {listed}"));
-        }
-        // Not at the same time: the kernel's clock for this has steps, long ones on a busy machine.
-        if (found.ctime(), found.ctime_nsec()) < (written.ctime(), written.ctime_nsec()) {
-            continue;
-        }
-        let opened = File::open(&path).map_err(fs::Error::io("open", &path))?;
-        let mut blocks = Vec::new();
-        hash_blocks(&opened, 0, listed, entry.block_bytes, &mut blocks)
-            .map_err(fs::Error::io("read", &path))?;
-        if blocks != file.blocks {
-            return changed(path, "has other bytes than when it was written".to_owned());
-        }
-    }
-    Ok(())
-}
-
 /// Cuts off what an increment appended that was never committed.
 pub(crate) fn cut_tail(inner: &Inner, entry: &DatabaseEntry) -> Result<()> {
     let log_dir = locate(&inner.dir, entry).dir(Area::Transactions).to_owned();
@@ -380,7 +341,7 @@ fn require_same(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
 }
 
 /// Hashes blocks from the one with that number on, up to a length.
-fn hash_blocks(
+pub(crate) fn hash_blocks(
     file: &File,
     first: u64,
     size_bytes: u64,

@@ -57,6 +57,7 @@ mod manifest;
 mod mirror;
 mod staged;
 mod store;
+mod unchanged;
 mod verify;
 
 pub use backup::{Backup, Located};

@@ -10,6 +10,7 @@ use crate::layout::{
     Area, DIR_MODE, LOCK_NAME, MANIFEST_ASIDE_NAME, STAGED_NAME, TRASH_NAME, Target, examine,
     refuse_inside, staged_dir,
 };
+use crate::unchanged::{OwnChanges, require_unchanged};
 use crate::{
     DatabaseEntry, Error, Increment, Manifest, Reason, Result, Staged, changes, increment, manifest,
 };
@@ -25,6 +26,7 @@ pub struct Mirror {
 pub(crate) struct Inner {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
+    pub(crate) own_changes: OwnChanges,
     manifest: Mutex<Manifest>,
     _lock: Lock,
 }
@@ -48,7 +50,9 @@ impl Mirror {
             manifest::write(&*disk, &dir, &manifest)?;
         }
         remove_leftovers(&*disk, &dir)?;
-        let inner = Inner { disk, dir, manifest: Mutex::new(manifest), _lock: lock };
+        let own_changes = OwnChanges::default();
+        let manifest = Mutex::new(manifest);
+        let inner = Inner { disk, dir, own_changes, manifest, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -73,7 +77,7 @@ impl Mirror {
         let Some(entry) = self.inner.manifest().database(database).cloned() else {
             return Ok(None);
         };
-        increment::require_unchanged(&self.inner.dir, &entry)?;
+        require_unchanged(&self.inner.dir, &entry, &self.inner.own_changes)?;
         increment::cut_tail(&self.inner, &entry)?;
         let last_tx = (&entry.last_tx).into();
         let DatabaseEntry { store_id, external_uuid, .. } = entry;
@@ -111,6 +115,12 @@ impl Inner {
     pub(crate) fn commit(&self, entry: DatabaseEntry) -> Result<()> {
         let mut manifest = self.manifest();
         let mut next = manifest.clone();
+        // An increment that was made meanwhile is not taken back.
+        if entry.reason == Some(Reason::Renewal)
+            && next.database(&entry.name).is_none_or(|old| old.last_tx.tx_id > entry.last_tx.tx_id)
+        {
+            return Err(Error::untrusted("a renewal that ends before the backup does"));
+        }
         next.set(entry.clone());
         manifest::write(&*self.disk, &self.dir, &next)?;
         *manifest = next;

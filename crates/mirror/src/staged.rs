@@ -18,6 +18,7 @@ use crate::changes::Journal;
 use crate::layout::{Area, DIR_MODE, STAGED_NAME, is_database_name, is_plain_path, staged_dir};
 use crate::manifest::{Checkpoint, FileEntry, HASH_BYTES, LeftOut};
 use crate::mirror::Inner;
+use crate::unchanged::require_unchanged;
 use crate::{BackupType, DatabaseEntry, Error, Reason, Result, chain, store};
 use file::{Old, StagedFile};
 
@@ -301,8 +302,13 @@ impl Staged {
         if let Some((base, journal)) = &self.base {
             old = base.file(info);
             let linked = old.as_ref().filter(|old| old.can_be_linked());
+            let link = |old: &Old| {
+                let files = [old.path.as_path()];
+                let (disk, own_changes) = (&self.inner.disk, &self.inner.own_changes);
+                own_changes.link(&self.inner.dir, &files, || disk.hard_link(&old.path, &path))
+            };
             if let Some(linked) = linked
-                && self.inner.disk.hard_link(&linked.path, &path)?
+                && link(linked)?
             {
                 let linked = linked.clone();
                 return Ok(StagedFile::linked(journal.file(), path, info, block_bytes, linked));
@@ -318,7 +324,9 @@ impl Staged {
             return Err(Error::untrusted(format!("file {id} ends, which has not begun")));
         };
         // A discarded file that Neo4j cannot rebuild must begin anew: `commit` looks for it.
-        file.remove(&*self.inner.disk)
+        let links: Vec<&Path> = file.linked_to().into_iter().collect();
+        let disk = &*self.inner.disk;
+        self.inner.own_changes.link(&self.inner.dir, &links, || file.remove(disk))
     }
 }
 
@@ -329,7 +337,7 @@ impl BaseBackup {
         if entry.store_id != session.store_id || entry.external_uuid != session.external_uuid {
             return None;
         }
-        if let Err(error) = crate::increment::require_unchanged(&inner.dir, &entry) {
+        if let Err(error) = require_unchanged(&inner.dir, &entry, &inner.own_changes) {
             tracing::info!(%error, "copying everything");
             return None;
         }
@@ -406,7 +414,10 @@ impl Drop for Staged {
             return;
         }
         drop(lock(&self.flusher).take());
-        if let Err(error) = self.inner.disk.remove_dir_all(&self.dir) {
+        let files = self.files();
+        let links: Vec<&Path> = files.values().filter_map(|file| file.linked_to()).collect();
+        let remove = || self.inner.disk.remove_dir_all(&self.dir);
+        if let Err(error) = self.inner.own_changes.link(&self.inner.dir, &links, remove) {
             // The next run removes it.
             tracing::warn!(dir = %self.dir.display(), %error, "cannot remove an unfinished copy");
         }

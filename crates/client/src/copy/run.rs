@@ -9,7 +9,7 @@ use reqwest::Method;
 use wire::api::{Checked, ErrorCode, FileInfo, FileKind, Finished, LeftOut, Session};
 use wire::pages;
 
-use super::CopyReport;
+use super::{CopyReport, EndOptions};
 use crate::error::{Error, Result};
 use crate::fetch::Conversation;
 use crate::plan::{RANGE_BYTES, Seen, ranges};
@@ -27,6 +27,14 @@ pub(super) struct Run {
     pub(super) tally: Arc<Tally>,
     pub(super) progress: Arc<dyn Progress>,
     pub(super) parallel: usize,
+}
+
+/// The store's files that have been brought.
+pub(super) struct Stored {
+    begun: Instant,
+    /// Derived files, of which some may turn out to be stale.
+    whole: Vec<(u32, u64)>,
+    kept: Kept,
 }
 
 /// What has been brought.
@@ -67,7 +75,8 @@ enum Derived {
 }
 
 impl Run {
-    pub(super) async fn all(&self, session: &Session, seen: &mut Seen) -> Result<Brought> {
+    /// Fetches the store's files; nothing, in an increment.
+    pub(super) async fn store(&self, session: &Session, seen: &Seen) -> Result<Stored> {
         let begun = Instant::now();
         let (derived, records): (Vec<_>, Vec<_>) =
             session.files.iter().cloned().partition(|file| file.kind.is_derived());
@@ -82,10 +91,22 @@ impl Run {
             }
         }
         self.files(records, seen, false, &mut kept).await?;
+        Ok(Stored { begun, whole, kept })
+    }
 
-        let timeout = self.conversation.finish_timeout;
-        let mut finished: Finished =
-            self.conversation.ask(Method::POST, "/finish", timeout).await?;
+    /// Ends the copying and fetches the logs.
+    pub(super) async fn logs(
+        &self,
+        session: &Session,
+        seen: &mut Seen,
+        stored: Stored,
+        end: EndOptions,
+    ) -> Result<Brought> {
+        let Stored { begun, mut whole, mut kept } = stored;
+        let wait = end.wait.as_secs();
+        let path = if wait > 0 { format!("/finish?wait={wait}") } else { "/finish".to_owned() };
+        let timeout = end.timeout.unwrap_or(self.conversation.finish_timeout) + end.wait;
+        let mut finished: Finished = self.conversation.ask(Method::POST, &path, timeout).await?;
         seen.finished(&mut finished)?;
         self.forget_stale(session, &finished, &mut whole, &mut kept).await?;
         for (_, size_bytes) in whole {
@@ -95,6 +116,7 @@ impl Run {
         let new_bytes = |file: &FileInfo| file.size_bytes.saturating_sub(seen.has_bytes(file));
         let logs_bytes: u64 = finished.files.iter().map(new_bytes).sum();
         self.progress.phase(Phase::Logs, kept.bytes.saturating_add(logs_bytes));
+        self.progress.finished(&finished);
         let (checkpoint, logs): (Vec<_>, Vec<_>) =
             finished.files.iter().cloned().partition(|file| file.kind == FileKind::Checkpoint);
         self.files(logs, seen, true, &mut kept).await?;

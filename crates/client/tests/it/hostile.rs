@@ -304,6 +304,6 @@ async fn too_many_sessions() {
     let first = client(service.address).open("neo4j").await.unwrap();
     let error = client(service.address).open("neo4j").await.map(|_| ()).unwrap_err();
     assert_eq!(error.remote_code(), Some(ErrorCode::Busy));
-    first.abort().await;
-    client(service.address).open("neo4j").await.unwrap().abort().await;
+    first.close().await;
+    client(service.address).open("neo4j").await.unwrap().close().await;
 }

@@ -86,7 +86,7 @@ async fn opening_is_tried_again() {
 
     let client = quick(proxy(service.address, drops(1..3, Next::Break)).await);
     client.databases().await.unwrap();
-    client.open("neo4j").await.unwrap().abort().await;
+    client.open("neo4j").await.unwrap().close().await;
 
     let client = quick(proxy(service.address, drops(1..usize::MAX, Next::Break)).await);
     client.databases().await.unwrap();

@@ -133,7 +133,7 @@ async fn tokens_and_scopes() {
     assert_eq!(status("/metrics", backup.secret()).await, 200);
     assert_eq!(status("/metrics", "x").await, 401);
     assert_eq!(status("/health", "x").await, 200);
-    copy.abort().await;
+    copy.close().await;
 }
 
 /// An HTTP client without TLS that still needs a crypto provider to be built.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use client::Base;
@@ -107,6 +107,12 @@ impl StagedFile {
         let number = self.old.as_ref()?.linked_as?;
         let size_bytes = self.state().size_bytes;
         Some(Listed { number, path: self.info.path.clone(), size_bytes })
+    }
+
+    /// The old file that it is a link to.
+    pub fn linked_to(&self) -> Option<&Path> {
+        let old = self.old.as_ref().filter(|old| old.linked_as.is_some());
+        old.map(|old| old.path.as_path())
     }
 
     pub fn info(&self) -> &FileInfo {

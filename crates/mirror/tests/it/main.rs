@@ -1,5 +1,6 @@
 //! Backups of real servers' files into a mirror, what disturbs them, and what verify finds.
 
+mod both;
 mod crash;
 mod full;
 mod history;

@@ -90,7 +90,7 @@ impl Run<'_> {
             let copy = self.open(self.client.open(&name)).await?;
             let newer = |at: &CheckpointInfo| at.position > entry.checkpoint.position;
             if !copy.session().checkpoint.as_ref().is_some_and(newer) {
-                copy.abort().await;
+                copy.close().await;
                 tracing::info!(name, "not renewed: the server has taken no checkpoint since");
                 return Ok(entry);
             }
@@ -149,7 +149,7 @@ impl Run<'_> {
         let kept = match blocking(move || begin(&session)).await? {
             Ok(kept) => Arc::new(kept),
             Err(error) => {
-                copy.abort().await;
+                copy.close().await;
                 return Err(error.into());
             }
         };
@@ -163,7 +163,7 @@ impl Run<'_> {
         match ran {
             Ok(report) => self.commit(kept, report).await,
             Err(failure) => {
-                copy.abort().await;
+                copy.close().await;
                 release(kept).await;
                 Err(failure)
             }
