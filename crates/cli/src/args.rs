@@ -15,7 +15,8 @@ Examples:
   neo4j-backup -host db1 -to /backups/db1
   neo4j-backup -host -to /backups/here          (the service on this host)
   neo4j-backup backup --host db1:6362 --to /backups/db1 --database 'neo4j*' --full
-  neo4j-backup -host db1 -to /backups/db1 --ca ca.pem --token-file token --limit-rate 50MiB";
+  neo4j-backup -host db1 -to /backups/db1 --ca ca.pem --token-file token --limit-rate 50MiB
+  neo4j-backup -host db1 -to /mirror/db1 --follow --metrics-listen 127.0.0.1:6363";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -177,6 +178,13 @@ pub struct BackupArgs {
     /// `never` to let them grow [default: a quarter of the store, at least 256MiB]
     #[arg(long, value_name = "SIZE|never", value_parser = units::parse_renew_after)]
     pub renew_after: Option<RenewAfter>,
+    /// Stay, and add each transaction to the backup as soon as it is committed, until Ctrl-C or
+    /// SIGTERM
+    #[arg(long)]
+    pub follow: bool,
+    /// Where a follower's metrics (/metrics, for Prometheus) and /health are to be had
+    #[arg(long, value_name = "HOST:PORT", requires = "follow")]
+    pub metrics_listen: Option<String>,
     /// How many streams to read at once [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub parallel: Option<u8>,
@@ -320,8 +328,9 @@ const SERVE_CODES: [E; 6] = [
     E::TargetUnusable,
     E::NoSpace,
 ];
-const BACKUP_CODES: [E; 20] = [
+const BACKUP_CODES: [E; 21] = [
     E::BadConfiguration,
+    E::CannotListen,
     E::CannotConnect,
     E::WrongService,
     E::NotAuthorised,

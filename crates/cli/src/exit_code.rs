@@ -58,8 +58,8 @@ exit_codes! {
         "a configuration, certificate or token file cannot be used";
         "correct the file that the message names".
     CannotListen = 4 "cannot_listen":
-        "serve cannot accept connections on the address";
-        "choose another address with --listen HOST:PORT".
+        "connections cannot be accepted on the address";
+        "choose another address with --listen or --metrics-listen HOST:PORT".
     Disabled = 5 "disabled":
         "the server's configuration switches backup off";
         "set server.backup.enabled=true in neo4j-backup.conf, beside neo4j.conf".

@@ -15,7 +15,7 @@ use crate::hot_copy::{CopyFile, FileKind, Finished, limit};
 use crate::installation::{Database, State};
 use crate::logs::HeldLogs;
 use crate::read::{Held, HeldReader};
-use crate::scan::{LOG_PREFIX, LastTx, Scanner, log_path};
+use crate::scan::{LOG_PREFIX, LastTx, Scanner, log_path, read_header};
 use crate::{Error, Result};
 
 /// What a backup ends with.
@@ -246,19 +246,18 @@ fn is_same(batch: &Batch, last_tx: &LastTx) -> bool {
 
 /// Why the backup's last transaction is not where it was: all logs are read for it.
 fn explain(database: &Database, last_tx: &LastTx, store_id: &StoreId) -> Result<Error> {
-    let mut first: Option<TxId> = None;
     let mut last: Option<TxId> = None;
     let mut found: Option<(LogVersion, Batch)> = None;
     for (version, path) in numbered_files(&database.log_dir, LOG_PREFIX)? {
         let Some(held) = Held::open_if_there(&path)? else { continue };
         let from = LogPosition { version, offset_bytes: LogHeader::SIZE_BYTES };
+        let Some(header) = read_header(&held)? else { continue };
+        // In a store's logs a batch is a transaction, and they are counted alike.
+        last = last.max(Some(TxId(header.last_append_index)));
         let mut scanner = Scanner::new(from, store_id.clone());
-        if !scanner.enter(version, &held)? {
-            continue;
-        }
+        scanner.enter(version, &held)?;
         scanner.file(&held, held.size_bytes()?, &mut |version, batch| {
-            first.get_or_insert(batch.tx_id);
-            last = Some(batch.tx_id);
+            last = last.max(Some(batch.tx_id));
             if batch.tx_id == last_tx.tx_id {
                 found = Some((version, *batch));
             }
@@ -266,8 +265,8 @@ fn explain(database: &Database, last_tx: &LastTx, store_id: &StoreId) -> Result<
     }
     let path = log_path(&database.log_dir, last_tx.end.version);
     let tx_id = last_tx.tx_id;
-    Ok(match (found, first, last) {
-        (Some((version, batch)), ..) if !is_same(&batch, last_tx) => Error::Diverged {
+    Ok(match (found, last) {
+        (Some((version, batch)), _) if !is_same(&batch, last_tx) => Error::Diverged {
             path: log_path(&database.log_dir, version),
             what: format!(
                 "transaction {tx_id} has checksum {} and commit time {} ms at offset {}, in the \
@@ -280,14 +279,19 @@ fn explain(database: &Database, last_tx: &LastTx, store_id: &StoreId) -> Result<
             ),
         },
         // The same transaction in another place: the logs were written anew.
-        (Some(_), ..) => Error::LogPruned { path },
-        (None, _, Some(last)) if last < tx_id => Error::Diverged {
+        (Some(_), _) => Error::LogPruned { path },
+        (None, Some(last)) if last < tx_id => Error::Diverged {
             path: database.log_dir.clone(),
             what: format!(
                 "the server's last transaction is {last}, the backup's is {tx_id} (checksum {})",
                 last_tx.checksum
             ),
         },
-        (None, ..) => Error::LogPruned { path },
+        (None, Some(_)) => Error::LogPruned { path },
+        // The server is being restored, say: that says nothing of its history.
+        (None, None) => Error::Changed {
+            path: database.log_dir.clone(),
+            what: "has no transaction log with a header".to_owned(),
+        },
     })
 }

@@ -2,6 +2,7 @@
 
 mod choose;
 mod copy;
+mod follow;
 mod tell;
 
 use client::{Client, ClientOptions, TlsOptions};
@@ -31,9 +32,14 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
     let address = Address::of_flags(&args.host, args.port).map_err(Failure::usage)?;
     let globs = choose::Globs::parse(&args.databases)?;
     let options = client_options(&args, &address, output)?;
+    let metrics = args.metrics_listen.as_deref().map(follow::metrics_address).transpose()?;
     runtime::block_on(BLOCKING_THREADS, async {
         let interrupt = Interrupt::listen()?;
-        let client = Client::new(options)?;
+        let metrics = match metrics {
+            Some(address) => Some(follow::bind(address).await?),
+            None => None,
+        };
+        let client = Client::new(options.clone())?;
         let list = tokio::select! {
             list = client.databases() => list?,
             () = interrupt.wait() => return Err(Failure::interrupted()),
@@ -41,43 +47,55 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
         let mut results = Results::default();
         let chosen = globs.choose(list.databases, &mut results);
         tell::skipped(&results, output);
-        if !chosen.is_empty() {
-            let mirror = open_target(&args).await?;
-            let (mut lost, mut gone) = (false, None);
-            for name in chosen {
-                if interrupt.has_come() {
-                    results.failed.push((name, Failure::interrupted()));
-                    break;
-                }
-                if lost && gone.is_none() {
-                    gone = is_gone(&client, &interrupt).await;
-                }
-                if let Some(failure) = &gone {
-                    results.failed.push((name, Failure::clone(failure)));
-                    continue;
-                }
-                let run = copy::Run {
-                    client: &client,
-                    mirror: &mirror,
-                    interrupt: &interrupt,
-                    full: args.full,
-                    no_fallback: args.no_fallback,
-                    renew_after: args.renew_after,
-                    output,
-                };
-                let ended = run.database(&name).await;
-                lost = matches!(&ended, Err(failure) if failure.code == ExitCode::ConnectionLost);
-                match ended {
-                    Ok(entry) => {
-                        tell::done(&entry, output);
-                        results.done.push(entry);
-                    }
-                    Err(failure) => results.failed.push((name, failure)),
-                }
-            }
+        if chosen.is_empty() {
+            return tell::end(&results, output);
+        }
+        let run = copy::Run {
+            client,
+            mirror: open_target(&args).await?,
+            interrupt,
+            full: args.full,
+            no_fallback: args.no_fallback,
+            renew_after: args.renew_after,
+            output,
+            follower: None,
+        };
+        all(&run, chosen, args.follow, &mut results).await;
+        if args.follow && results.failed.is_empty() {
+            return follow::follow(run, &options, &globs, metrics, &results.done).await;
         }
         tell::end(&results, output)
     })
+}
+
+/// Backs up one database after the other.
+async fn all(run: &copy::Run, chosen: Vec<String>, follow: bool, results: &mut Results) {
+    let (mut lost, mut gone) = (false, None);
+    for name in chosen {
+        if run.interrupt.has_come() {
+            results.failed.push((name, Failure::interrupted()));
+            break;
+        }
+        if lost && gone.is_none() {
+            gone = is_gone(&run.client, &run.interrupt).await;
+        }
+        if let Some(failure) = &gone {
+            results.failed.push((name, Failure::clone(failure)));
+            continue;
+        }
+        let ended = run.database(&name).await;
+        lost = matches!(&ended, Err(failure) if failure.code == ExitCode::ConnectionLost);
+        match ended {
+            Ok(entry) => {
+                // Whoever follows tells each in its own way.
+                if !follow {
+                    tell::done(&entry, run.output);
+                }
+                results.done.push(entry);
+            }
+            Err(failure) => results.failed.push((name, failure)),
+        }
+    }
 }
 
 /// After a lost connection: the failure of all other databases, if the service is away altogether.

@@ -4,41 +4,19 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::run::{Service, copy, run, tree};
+use crate::growing::Growing;
+use crate::run::{Service, run, tree};
 
 /// A data directory of a server that was killed, and a backup of it: a full one when it had half of its
 /// transactions, and an increment.
 fn backed_up(dir: &Path) -> PathBuf {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/2026.08.1/killed");
-    let data = dir.join("data");
-    for part in ["databases", "transactions"] {
-        copy(&fixture.join(part), &data.join(part));
-    }
-    for file in formats::record_store::MANDATORY {
-        let path = data.join("databases/neo4j").join(file.file_name());
-        if !path.exists() {
-            std::fs::write(path, b"").unwrap();
-        }
-    }
-    let log = data.join("transactions/neo4j/neostore.transaction.db.0");
-    let whole = std::fs::read(&log).unwrap();
-    let path = data.join("transactions/neo4j/checkpoint.0");
-    let bytes = std::fs::read(&path).unwrap();
-    let checkpoints = formats::checkpoint::decode_file(&bytes).unwrap().unwrap();
-    let (first, end) = &checkpoints.entries[0];
-    // Later ones would be of transactions that the server does not have yet.
-    std::fs::write(&path, &bytes[..*end as usize]).unwrap();
-    let from = first.position.offset_bytes;
-    let mut reader = formats::txlog::BatchReader::new(&whole[from as usize..], from);
-    let ends: Vec<u64> =
-        std::iter::from_fn(|| reader.next_batch().unwrap()).map(|batch| batch.end).collect();
-    assert!(ends.len() > 4, "{ends:?}");
-    std::fs::write(&log, &whole[..ends[ends.len() / 2] as usize]).unwrap();
-    let service = Service::start(&data, &[]);
+    let mut server = Growing::new(dir);
+    let service = Service::start(&server.data, &[]);
     let to = dir.join("backup");
     let line = ["-host", &service.address, "-to", to.to_str().unwrap(), "--json"];
     assert_eq!(run(line).status, 0);
-    std::fs::write(&log, &whole).unwrap();
+    let rest = server.rest();
+    server.commit(rest);
     let again = run(line);
     assert_eq!(again.json()["databases"][0]["type"], "incremental", "{again:?}");
     to

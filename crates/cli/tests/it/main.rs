@@ -3,10 +3,13 @@
 mod backup;
 mod codes;
 mod connect;
+mod follow;
 mod generate;
+mod growing;
 mod history;
 mod limits;
 mod packaging;
+mod proxy;
 mod restore;
 mod run;
 mod serve;

@@ -178,3 +178,27 @@ fn held_logs_outlive_pruning() {
     let mut byte = [0; 8];
     assert_eq!(increment.read_at(finished.files[0].id, 200, &mut byte).unwrap(), 8);
 }
+
+/// A server whose logs are not all there yet (it is being restored, say) has pruned nothing; one whose
+/// empty log says that it goes on after our last transaction has, and one that goes on before it is
+/// another.
+#[test]
+fn logs_without_a_transaction() {
+    let home = Home::of("5.26.30/killed");
+    let after = after(&home);
+    let log = std::fs::read(home.log(FIRST)).unwrap();
+    std::fs::write(home.log(FIRST), b"").unwrap();
+    assert!(matches!(refused(&home, &after), Error::Changed { .. }));
+    std::fs::remove_file(home.log(FIRST)).unwrap();
+    assert!(matches!(refused(&home, &after), Error::Changed { .. }));
+    let mut header = log[..128].to_vec();
+    header[7] = 1;
+    for (last, is_pruned) in [(after.last_tx.tx_id.0 - 1, false), (after.last_tx.tx_id.0, true)] {
+        header[8..16].copy_from_slice(&last.to_be_bytes());
+        header[16..24].copy_from_slice(&last.to_be_bytes());
+        std::fs::write(home.log(SECOND), &header).unwrap();
+        let error = refused(&home, &after);
+        assert_eq!(matches!(error, Error::LogPruned { .. }), is_pruned, "{last}: {error}");
+        assert_eq!(matches!(error, Error::Diverged { .. }), !is_pruned, "{last}: {error}");
+    }
+}

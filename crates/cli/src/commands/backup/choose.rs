@@ -19,6 +19,17 @@ impl Globs {
         Ok(Self(patterns.iter().map(parse).collect::<Result<_>>()?))
     }
 
+    /// The names of those that are asked for and can be copied.
+    pub fn online(&self, databases: Vec<Database>) -> Vec<String> {
+        let is_asked_for =
+            |name: &str| self.0.is_empty() || self.0.iter().any(|glob| glob.is_match(name));
+        let can_be = |database: &Database| {
+            matches!(database.state, DatabaseState::Online | DatabaseState::Offline)
+                && is_asked_for(&database.name)
+        };
+        databases.into_iter().filter(can_be).map(|database| database.name).collect()
+    }
+
     /// The names to copy. A database that cannot be copied is a failure, since a run that ends
     /// well promises a backup of all that was chosen; only one in the middle of its creation, which
     /// nobody asked for by name, is skipped: it has nothing yet.

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Client, Copy, CopyReport, Sink};
+use client::{Client, Copy, CopyReport, EndOptions, Sink};
 use mirror::{DatabaseEntry, Increment, Mirror, Outcome, Reason, Space, Staged};
 use wire::api::{After, CheckpointInfo, Session};
 
+use super::follow::State;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result, chain};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::progress::Progress;
+use crate::progress::{Meter, Progress};
 use crate::units::{self, RenewAfter};
 
 /// How long writes that are under way may take to end when a copy is given up.
@@ -20,18 +21,22 @@ const RELEASE_TIME: Duration = Duration::from_secs(10);
 const RENEW_AFTER_MIN_BYTES: u64 = 256 << 20;
 
 /// What the copies of one run share.
-pub struct Run<'a> {
-    pub client: &'a Client,
-    pub mirror: &'a Arc<Mirror>,
-    pub interrupt: &'a Interrupt,
+#[derive(Clone)]
+pub struct Run {
+    pub client: Client,
+    pub mirror: Arc<Mirror>,
+    pub interrupt: Interrupt,
     pub full: bool,
     pub no_fallback: bool,
     pub renew_after: Option<RenewAfter>,
     pub output: Output,
+    /// Who follows the database, if somebody does: is told how a copy gets on, and must not append
+    /// to the backup from the moment on at which a copy's end is asked for.
+    pub follower: Option<Arc<State>>,
 }
 
 /// What keeps a copy: a new backup beside the old one, or new transactions for it.
-trait Keep: Sink + Sized {
+pub trait Keep: Sink + Sized {
     fn commit(&self, outcome: &Outcome<'_>) -> mirror::Result<DatabaseEntry>;
 }
 
@@ -47,7 +52,7 @@ impl Keep for Increment {
     }
 }
 
-impl Run<'_> {
+impl Run {
     /// Backs up a database, in full where there is nothing to go on from; on a failure the backup
     /// that was there is as it was.
     pub async fn database(&self, name: &str) -> Result<DatabaseEntry> {
@@ -56,7 +61,7 @@ impl Run<'_> {
             let reason = if exists { Reason::Requested } else { Reason::FirstBackup };
             return self.full(name, reason).await;
         }
-        let (mirror, database) = (Arc::clone(self.mirror), name.to_owned());
+        let (mirror, database) = (Arc::clone(&self.mirror), name.to_owned());
         let Some(after) = blocking(move || mirror.after(&database)).await?? else {
             return self.full(name, Reason::FirstBackup).await;
         };
@@ -71,7 +76,7 @@ impl Run<'_> {
         }
     }
 
-    fn is_to_be_renewed(&self, entry: &DatabaseEntry) -> bool {
+    pub fn is_to_be_renewed(&self, entry: &DatabaseEntry) -> bool {
         let logs_bytes = entry.log_bytes();
         match self.renew_after {
             Some(RenewAfter::Never) => false,
@@ -84,7 +89,7 @@ impl Run<'_> {
     }
 
     /// Brings the copy of the store to the server's last checkpoint, so that the logs begin anew.
-    async fn renew(&self, entry: DatabaseEntry) -> Result<DatabaseEntry> {
+    pub async fn renew(&self, entry: DatabaseEntry) -> Result<DatabaseEntry> {
         let name = entry.name.clone();
         let renewed = async {
             let copy = self.open(self.client.open(&name)).await?;
@@ -104,13 +109,13 @@ impl Run<'_> {
         })
     }
 
-    async fn full(&self, name: &str, reason: Reason) -> Result<DatabaseEntry> {
+    pub async fn full(&self, name: &str, reason: Reason) -> Result<DatabaseEntry> {
         let copy = self.open(self.client.open(name)).await?;
         self.full_from(copy, reason).await
     }
 
     async fn full_from(&self, copy: Copy, reason: Reason) -> Result<DatabaseEntry> {
-        let mirror = Arc::clone(self.mirror);
+        let mirror = Arc::clone(&self.mirror);
         let output = self.output;
         let begin = move |session: &Session| {
             let staged = mirror.begin(session, reason)?;
@@ -127,7 +132,7 @@ impl Run<'_> {
     }
 
     async fn increment(&self, name: &str, after: After) -> Result<DatabaseEntry> {
-        let mirror = Arc::clone(self.mirror);
+        let mirror = Arc::clone(&self.mirror);
         let copy = self.open(self.client.open_after(name, after)).await?;
         self.keep(copy, move |session| mirror.append(session)).await
     }
@@ -139,6 +144,8 @@ impl Run<'_> {
         }
     }
 
+    /// Takes what a copy brings. Nothing is committed but by the last step, which a signal does not
+    /// cut off: a second one does.
     async fn keep<T: Keep>(
         &self,
         mut copy: Copy,
@@ -154,14 +161,29 @@ impl Run<'_> {
             }
         };
         let progress = Progress::start(&name, self.output);
+        let told = Arc::new(Told { meter: progress.meter(), follower: self.follower.clone() });
         let sink: Arc<dyn Sink> = Arc::<T>::clone(&kept);
-        let ran = tokio::select! {
-            ran = copy.run(sink, progress.meter()) => ran.map_err(Failure::from),
+        let gate = self.follower.as_ref().map(|follower| &follower.gate);
+        let bring = async {
+            let stored = copy.store(sink, told).await?;
+            // What is appended from now on would be lost.
+            let held = match gate {
+                Some(gate) => Some(gate.lock().await),
+                None => None,
+            };
+            Ok((copy.finish(stored, EndOptions::default()).await?, held))
+        };
+        let brought = tokio::select! {
+            brought = bring => brought.map_err(|error: client::Error| Failure::from(error)),
             () = self.interrupt.wait() => Err(Failure::interrupted()),
         };
         drop(progress);
-        match ran {
-            Ok(report) => self.commit(kept, report).await,
+        match brought {
+            Ok((report, _held)) => {
+                let committed = self.commit(kept, report).await;
+                copy.close().await;
+                committed
+            }
             Err(failure) => {
                 copy.close().await;
                 release(kept).await;
@@ -170,9 +192,12 @@ impl Run<'_> {
         }
     }
 
-    /// Proves and keeps what has come. A signal does not cut this off: a second one does.
-    async fn commit<T: Keep>(&self, kept: Arc<T>, report: CopyReport) -> Result<DatabaseEntry> {
+    /// Proves and keeps what has come.
+    pub async fn commit<T: Keep>(&self, kept: Arc<T>, report: CopyReport) -> Result<DatabaseEntry> {
         let name = report.session.database.clone();
+        if let Some(follower) = &self.follower {
+            follower.committing();
+        }
         let committed = blocking(move || {
             let outcome = Outcome {
                 finished: &report.finished,
@@ -193,6 +218,25 @@ impl Run<'_> {
     }
 }
 
+/// Who is told how a copy gets on.
+struct Told {
+    meter: Arc<Meter>,
+    follower: Option<Arc<State>>,
+}
+
+impl client::Progress for Told {
+    fn phase(&self, phase: client::Phase, total_bytes: u64) {
+        self.meter.phase(phase, total_bytes);
+    }
+
+    fn done(&self, done_bytes: u64) {
+        client::Progress::done(&*self.meter, done_bytes);
+        if let Some(follower) = &self.follower {
+            follower.moved();
+        }
+    }
+}
+
 /// Work that may wait for a disk, on a thread of its own.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let ended = tokio::task::spawn_blocking(work).await;
@@ -200,7 +244,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 }
 
 /// Removes what was staged, once the last write that is under way has ended.
-async fn release<T: Keep>(staged: Arc<T>) {
+pub async fn release<T: Keep>(staged: Arc<T>) {
     let since = tokio::time::Instant::now();
     while Arc::strong_count(&staged) > 1 && since.elapsed() < RELEASE_TIME {
         tokio::time::sleep(Duration::from_millis(5)).await;
