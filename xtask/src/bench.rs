@@ -1,9 +1,12 @@
 //! `cargo xtask bench`: speed and memory on a real database, beside the tools that everybody has.
 
 mod database;
+mod follow;
 mod foreground;
+mod increments;
 mod memory;
 mod ratios;
+mod renewal;
 mod table;
 mod timed;
 
@@ -52,6 +55,12 @@ enum Part {
     Memory,
     /// The load's transactions with and without a backup.
     Foreground,
+    /// Increments: their least time, and their rate beside `cp`.
+    Increments,
+    /// A renewal beside a full backup.
+    Renewal,
+    /// How far a follower is behind, and what it costs.
+    Follow,
 }
 
 /// What all parts need.
@@ -74,7 +83,11 @@ impl Bench<'_> {
 pub fn run(options: &Options) -> Result<()> {
     let begun = Instant::now();
     let program = program::build()?;
-    let home = database::home(options.size_gib)?;
+    // Neither needs the big database.
+    let home = match options.only {
+        Some(Part::Increments | Part::Follow) => database::place(options.size_gib)?,
+        _ => database::home(options.size_gib)?,
+    };
     let mut temporary = None;
     let work = match &options.keep {
         Some(dir) => dir.clone(),
@@ -99,6 +112,15 @@ pub fn run(options: &Options) -> Result<()> {
     if wanted(Part::Foreground) {
         foreground::measure(&bench, &mut table)?;
     }
+    if wanted(Part::Increments) {
+        increments::measure(&bench, &mut table)?;
+    }
+    if wanted(Part::Renewal) {
+        renewal::measure(&bench, &mut table)?;
+    }
+    if wanted(Part::Follow) {
+        follow::measure(&bench, &mut table)?;
+    }
     print!("\n{table}");
     eprintln!("xtask bench: {:.0?}", begun.elapsed());
     Ok(())
@@ -118,6 +140,8 @@ fn machine(bench: &Bench<'_>) -> Result<String> {
         timed::output("df", &["--output=source,fstype", &bench.work.display().to_string()])?;
     let mount = mount.lines().last().unwrap_or_default();
     let mount = mount.split_whitespace().collect::<Vec<_>>().join(", ");
+    let data = bench.home.join("data");
+    let tree = if data.is_dir() { timed::tree(&data)? } else { timed::Tree::default() };
     Ok(format!(
         "{}; {cores} cores ({}), {} of memory, Linux {}; disk {mount}; \
          Neo4j {}, {:.2} GiB in {} files\n",
@@ -126,8 +150,8 @@ fn machine(bench: &Bench<'_>) -> Result<String> {
         of("MemTotal", &read("/proc/meminfo")),
         read("/proc/sys/kernel/osrelease").trim(),
         VERSION.name,
-        gib(timed::tree(&bench.home.join("data"))?.bytes),
-        timed::tree(&bench.home.join("data"))?.files.len(),
+        gib(tree.bytes),
+        tree.files.len(),
     ))
 }
 

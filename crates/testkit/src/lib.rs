@@ -36,6 +36,7 @@ pub mod admin;
 pub mod bolt;
 pub mod certificates;
 pub mod consistency;
+pub mod follower;
 pub mod jars;
 pub mod jdk;
 pub mod load;

@@ -56,7 +56,12 @@ impl Program {
 
     /// Starts `serve` on a free port of this host.
     pub fn serve(&self, args: &[&str]) -> Result<Service> {
-        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        self.serve_on(0, args)
+    }
+
+    /// Starts `serve` on that port of this host.
+    pub fn serve_on(&self, port: u16, args: &[&str]) -> Result<Service> {
+        let mut command = self.command(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
         command.args(LOG_FORMAT);
         command.args(args);
         Service::start(command)

@@ -18,23 +18,27 @@ const BYTES_PER_NODE: f64 = 1_700.0;
 const RELATIONSHIPS_PER_NODE: u64 = 3;
 const IMPORT_LIMIT: Duration = Duration::from_secs(900);
 
+/// Where [`home`] would be; its directory is there.
+pub fn place(size_gib: f64) -> Result<PathBuf> {
+    let dir = jars::cache_dir(VERSION).join(format!("bench-{size_gib}"));
+    fs::create_dir_all(&dir)?;
+    Ok(dir.canonicalize()?.join("home"))
+}
+
 /// The home of a stopped server whose database has at least that size; made if it is not there.
 ///
 /// After the import a real server has run on it: logs, checkpoints, `system` and the indexes of
 /// testkit's load are there.
 pub fn home(size_gib: f64) -> Result<PathBuf> {
-    let dir = jars::cache_dir(VERSION).join(format!("bench-{size_gib}"));
-    let home = dir.join("home");
+    let home = place(size_gib)?;
     if home.is_dir() {
-        return Ok(home.canonicalize()?);
+        return Ok(home);
     }
-    let partial = dir.join("partial");
+    let partial = home.with_file_name("partial");
     if partial.exists() {
         fs::remove_dir_all(&partial)?;
     }
     fs::create_dir_all(partial.join("conf"))?;
-    // Neo4j takes only a path without `..` for its home.
-    let partial = partial.canonicalize()?;
     let begun = Instant::now();
     import(&partial, (size_gib * f64::from(1 << 30) / BYTES_PER_NODE) as u64)?;
     eprintln!("xtask bench: imported after {:.0?}", begun.elapsed());
@@ -48,7 +52,7 @@ pub fn home(size_gib: f64) -> Result<PathBuf> {
     eprintln!("xtask bench: {:.2} GiB made in {:.0?}", gib(made), begun.elapsed());
     ensure!(gib(made) >= size_gib, "only {:.2} GiB", gib(made));
     fs::rename(&partial, &home)?;
-    Ok(home.canonicalize()?)
+    Ok(home)
 }
 
 fn import(home: &Path, nodes: u64) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod control;
 mod copies;
+mod follow;
 mod increments;
 mod parts;
 mod scene;

@@ -164,6 +164,29 @@ impl History {
         Expected { writers: self.writers.iter().map(bounds).collect(), ..Expected::default() }
     }
 
+    /// How long after its acknowledgement each transaction that was acknowledged between `from` and `to`
+    /// was durable elsewhere, sorted; by when elsewhere had all transactions up to which, in the order
+    /// of time. Zero where it was there first; those that never got there are left out and counted.
+    pub fn lags(
+        &self,
+        (from, to): (Instant, Instant),
+        durable: &[(Instant, u64)],
+    ) -> (Vec<Duration>, usize) {
+        let (mut lags, mut lost) = (Vec::new(), 0);
+        for writer in &self.writers {
+            for attempt in &locked(writer).attempts {
+                let acknowledged = attempt.acknowledged.filter(|at| (from..to).contains(at));
+                let (Some(at), Some(tx_id)) = (acknowledged, attempt.tx_id) else { continue };
+                match durable.iter().find(|(_, last)| *last >= tx_id) {
+                    Some((there, _)) => lags.push(there.saturating_duration_since(at)),
+                    None => lost += 1,
+                }
+            }
+        }
+        lags.sort();
+        (lags, lost)
+    }
+
     /// The latency of the transactions acknowledged between `from` and `to`.
     pub fn latency(&self, from: Instant, to: Instant) -> Latency {
         let mut all = Vec::new();
@@ -235,6 +258,12 @@ mod tests {
         let up_to = |tx_id| history.expected_at(tx_id).writers[0];
         assert_eq!([up_to(1), up_to(2), up_to(3)], [bounds(5, 6), bounds(6, 6), bounds(6, 7)]);
         assert_eq!([up_to(6), up_to(7)], [bounds(7, 7), bounds(7, 8)]);
+
+        let durable = [(at(1), 1), (at(4), 5), (at(9), 6)];
+        let lags = |durable| history.lags((at(0), at(10)), durable);
+        let seconds = Duration::from_secs;
+        assert_eq!(lags(&durable), (vec![seconds(2), seconds(3)], 0));
+        assert_eq!(lags(&durable[..2]), (vec![seconds(2)], 1));
 
         let latency = history.latency(at(0), at(10));
         assert_eq!((latency.count, latency.p50, latency.max), (2, at(6) - at(3), at(6) - at(3)));
