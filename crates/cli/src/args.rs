@@ -174,6 +174,9 @@ pub struct BackupArgs {
     /// backup
     #[arg(long, conflicts_with = "full")]
     pub no_fallback: bool,
+    /// Wait so long for another run on the directory to end, instead of failing at once
+    #[arg(long, value_name = "TIME", value_parser = units::parse_seconds)]
+    pub retry_lock: Option<Duration>,
     /// Copy what has changed in the store, too, once the logs since its last copy are longer than this;
     /// `never` to let them grow [default: a quarter of the store, at least 256MiB]
     #[arg(long, value_name = "SIZE|never", value_parser = units::parse_renew_after)]
@@ -328,7 +331,7 @@ const SERVE_CODES: [E; 6] = [
     E::TargetUnusable,
     E::NoSpace,
 ];
-const BACKUP_CODES: [E; 21] = [
+const BACKUP_CODES: [E; 23] = [
     E::BadConfiguration,
     E::CannotListen,
     E::CannotConnect,
@@ -341,6 +344,7 @@ const BACKUP_CODES: [E; 21] = [
     E::NoSuchDatabase,
     E::LogsPruned,
     E::OtherStore,
+    E::StoreMigrated,
     E::Diverged,
     E::TargetUnusable,
     E::TargetExists,
@@ -348,6 +352,7 @@ const BACKUP_CODES: [E; 21] = [
     E::NoSpace,
     E::NoBackup,
     E::BackupChanged,
+    E::NotABackup,
     E::CorruptData,
     E::Partial,
 ];

@@ -97,6 +97,9 @@ exit_codes! {
     Diverged = 24 "diverged":
         "the server's history is not the one that the backup has";
         "keep the backup and use another directory, or replace it with --full".
+    StoreMigrated = 25 "store_migrated":
+        "the store was migrated to another format since it was backed up";
+        "replace the backup with --full, or back up into another directory".
     TargetUnusable = 30 "target_unusable":
         "the target or stdout cannot be written, or the target is no place for a backup";
         "choose a blank or missing directory outside Neo4j's own, writable by this user".
@@ -121,6 +124,9 @@ exit_codes! {
     OutOfRange = 37 "out_of_range":
         "the database cannot be restored to the moment that was asked for";
         "info --transactions lists the transactions; an older backup may reach further back".
+    NotABackup = 38 "not_a_backup":
+        "the directory has something in it, but no valid backup";
+        "choose a blank or missing directory, or one that has a backup".
     CorruptData = 40 "corrupt_data":
         "bytes are wrong: in the source, on the way or in the backup";
         "the message names file and offset; make a new backup, and check the disk it lay on".

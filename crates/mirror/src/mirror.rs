@@ -154,10 +154,16 @@ fn in_use(dir: &Path, error: fs::Error) -> Error {
 /// The renames of a commit need plain directories on one file system.
 fn refuse_moved_roots(dir: &Path) -> Result<()> {
     let own = Place::of(dir)?;
+    let device = |place: Option<Place>| place.map(|place| place.device);
+    // A lock that lies elsewhere keeps nobody out who uses the directory by another way.
+    if device(Place::of(&dir.join(LOCK_NAME))?) != device(own) {
+        let found = vec![format!("{LOCK_NAME} is on another file system")];
+        return Err(Error::NotBlank { dir: dir.to_owned(), found });
+    }
     for area in Area::ALL {
         let root = dir.join(area.root_name());
         let Ok(metadata) = std::fs::symlink_metadata(&root) else { continue };
-        if !metadata.is_dir() || own.map(|own| own.device) != Some(Place::from(&metadata).device) {
+        if !metadata.is_dir() || device(own) != device(Some(Place::from(&metadata))) {
             let found = vec![format!("{} is a link or a mount point", area.root_name())];
             return Err(Error::NotBlank { dir: dir.to_owned(), found });
         }

@@ -53,6 +53,7 @@ impl From<ErrorDetail> for Refusal {
             ErrorCode::SourceUnusable
             | ErrorCode::LogsPruned
             | ErrorCode::OtherStore
+            | ErrorCode::StoreMigrated
             | ErrorCode::Diverged => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorCode::SourceUnreadable
             | ErrorCode::SourceCorrupt

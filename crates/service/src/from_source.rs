@@ -225,6 +225,10 @@ fn refuse(error: &Error) -> ErrorDetail {
             ErrorCode::OtherStore,
             "back up into another directory, or replace the backup with --full",
         ),
+        Error::Migrated { .. } => (
+            ErrorCode::StoreMigrated,
+            "increments end with a migration: replace the backup with --full",
+        ),
         Error::Diverged { .. } => (
             ErrorCode::Diverged,
             "keep this backup and use another directory, or replace it with --full",

@@ -99,6 +99,16 @@ pub enum Error {
         /// The backup's store id.
         expected: String,
     },
+    /// A backup of the store as it was before a migration to another format.
+    #[error("{}: the store was migrated: it is {found}, the backup is of {expected}", path.display())]
+    Migrated {
+        /// The store's directory.
+        path: PathBuf,
+        /// Its store id.
+        found: String,
+        /// The backup's store id.
+        expected: String,
+    },
     /// The server's history is not the one that the backup has.
     #[error("{}: the server's history is not the backup's: {what}", path.display())]
     Diverged {

@@ -49,18 +49,21 @@ impl Increment {
     /// Finds the backup's last transaction in the server's logs and holds them from there on.
     ///
     /// # Errors
-    /// [`Error::OtherStore`], [`Error::Diverged`]; [`Error::LogPruned`] where the logs do not reach
-    /// back that far.
+    /// [`Error::OtherStore`], [`Error::Migrated`], [`Error::Diverged`]; [`Error::LogPruned`] where the
+    /// logs do not reach back that far.
     pub fn begin(database: &Database, after: After) -> Result<Self> {
         let metadata = database.metadata()?;
         database.check_not_migrating()?;
-        if !metadata.store_id.is_same_store(&after.store_id)
-            || metadata.external_uuid != after.external_uuid
-        {
-            return Err(Error::OtherStore {
-                path: database.store_dir.clone(),
-                found: metadata.store_id.to_string(),
-                expected: after.store_id.to_string(),
+        let (found, expected) = (&metadata.store_id, &after.store_id);
+        let same_uuid = metadata.external_uuid == after.external_uuid;
+        if !found.is_same_store(expected) || !same_uuid {
+            let path = database.store_dir.clone();
+            // A migration keeps the UUID and the time, and nothing else.
+            let migrated = same_uuid && found.creation_time == expected.creation_time;
+            let (found, expected) = (found.to_string(), expected.to_string());
+            return Err(match migrated {
+                true => Error::Migrated { path, found, expected },
+                false => Error::OtherStore { path, found, expected },
             });
         }
         let store_id = &metadata.store_id;

@@ -296,6 +296,8 @@ pub enum ErrorCode {
     LogsPruned,
     /// The server's store is not the one that was backed up.
     OtherStore,
+    /// The server's store was migrated to another format since it was backed up.
+    StoreMigrated,
     /// The server's history is not the one that was backed up.
     Diverged,
     /// A defect of the service.

@@ -111,7 +111,8 @@ async fn is_gone(client: &Client, interrupt: &Interrupt) -> Option<Failure> {
 /// Only now, when there is something to copy: a run that cannot begin leaves no trace.
 async fn open_target(args: &BackupArgs) -> Result<std::sync::Arc<Mirror>> {
     let to = args.to.clone();
-    let open = move || Mirror::open_for_write(fs::RealDisk::new(), &to, Busy::Fail);
+    let busy = args.retry_lock.map_or(Busy::Fail, Busy::Wait);
+    let open = move || Mirror::open_for_write(fs::RealDisk::new(), &to, busy);
     Ok(std::sync::Arc::new(copy::blocking(open).await??))
 }
 

@@ -138,9 +138,8 @@ fn hint_of_disk(error: &fs::Error) -> &'static str {
 fn code_of_mirror(error: &mirror::Error) -> ExitCode {
     use mirror::Error as E;
     match error {
-        E::NotBlank { .. } | E::InsideSource { .. } | E::InsideBackup { .. } => {
-            ExitCode::TargetUnusable
-        }
+        E::InsideSource { .. } | E::InsideBackup { .. } => ExitCode::TargetUnusable,
+        E::NotBlank { .. } => ExitCode::NotABackup,
         E::NotABackup { .. } | E::ManifestNewer { .. } => ExitCode::NoBackup,
         E::ManifestDamaged { .. }
         | E::Incomplete { .. }
@@ -179,6 +178,7 @@ fn code_of_answer(code: ErrorCode) -> ExitCode {
         ErrorCode::SourceCorrupt => ExitCode::CorruptData,
         ErrorCode::LogsPruned => ExitCode::LogsPruned,
         ErrorCode::OtherStore => ExitCode::OtherStore,
+        ErrorCode::StoreMigrated => ExitCode::StoreMigrated,
         ErrorCode::Diverged => ExitCode::Diverged,
         ErrorCode::BadRequest | ErrorCode::Conflict => ExitCode::WrongService,
         ErrorCode::Internal | ErrorCode::Unknown => ExitCode::ServiceFailed,

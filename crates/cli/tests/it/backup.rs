@@ -145,11 +145,20 @@ fn targets_that_are_refused() {
     std::fs::write(foreign.join("letter"), "dear").unwrap();
     let link = dir.path().join("link");
     std::os::unix::fs::symlink(&data, &link).unwrap();
+    // What the tool of Neo4j 3.0 makes: the database's directory itself.
+    let older = dir.path().join("older");
+    copy(&data.join("databases/neo4j"), &older);
     let before = tree(dir.path());
-    for to in [&foreign, &foreign.join("letter"), &data, &data.join("b"), &link.join("databases/b")]
-    {
+    for (to, status, code) in [
+        (&foreign, 38, "not_a_backup"),
+        (&foreign.join("letter"), 38, "not_a_backup"),
+        (&older, 30, "target_unusable"),
+        (&data, 30, "target_unusable"),
+        (&data.join("b"), 30, "target_unusable"),
+        (&link.join("databases/b"), 30, "target_unusable"),
+    ] {
         let ran = backup(&service, to, &[]);
-        assert_eq!((ran.status, ran.code().as_str()), (30, "target_unusable"), "{to:?}: {ran:?}");
+        assert_eq!((ran.status, ran.code().as_str()), (status, code), "{to:?}: {ran:?}");
     }
     assert!(tree(dir.path()) == before, "a refused target was changed");
 }
@@ -276,4 +285,28 @@ fn full_and_read_only_disks() {
         exec \"$0\" -host \"$2\" -to \"$1/backup\" --json";
     let ran = run(read_only).unwrap();
     assert_eq!((ran.status, ran.code().as_str()), (30, "target_unusable"), "{ran:?}");
+}
+
+/// A lock, or a part of the backup, that lies on another file system than the rest is refused.
+#[test]
+fn parts_on_another_file_system() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let service = Service::start(&data, &[]);
+    let run = |script: &str| mounted(script, &dir.path().join("disk"), &service.address);
+    for mounted in [".neo4j-backup.lock", "transactions"] {
+        let script = format!(
+            "mount -t tmpfs none \"$1\" && mkdir -p \"$1/elsewhere\" &&
+            \"$0\" -host \"$2\" -to \"$1/backup\" --quiet && mv \"$1/backup\" \"$1/moved\" &&
+            mkdir \"$1/backup\" && mount -t tmpfs none \"$1/elsewhere\" &&
+            mv \"$1/moved/{mounted}\" \"$1/elsewhere/it\" && cp -r \"$1/moved/.\" \"$1/backup\" &&
+            {{ test -d \"$1/elsewhere/it\" && mkdir \"$1/backup/{mounted}\" ||
+               touch \"$1/backup/{mounted}\"; }} &&
+            mount --bind \"$1/elsewhere/it\" \"$1/backup/{mounted}\" &&
+            exec \"$0\" -host \"$2\" -to \"$1/backup\" --json"
+        );
+        let Some(ran) = run(&script) else { return };
+        assert_eq!((ran.status, ran.code().as_str()), (38, "not_a_backup"), "{mounted}: {ran:?}");
+        assert!(ran.json()["error"]["message"].as_str().unwrap().contains(mounted), "{ran:?}");
+    }
 }

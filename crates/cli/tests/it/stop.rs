@@ -56,6 +56,29 @@ fn all_fail_in_different_ways() {
     assert!(hint.as_str().is_some_and(|hint| hint.contains("none has a new")), "{hint}");
 }
 
+/// Two runs on one directory: the second says who is there, or waits for its end, however that comes.
+#[test]
+fn the_second_run_waits_or_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let service = Service::start(&data, &["--lease", "2s"]);
+    let to = dir.path().join("backup");
+    let mut first = slow_backup(&service, &to);
+    for more in [&[][..], &["--retry-lock", "1s"]] {
+        let ran = backup(&service, &to, more);
+        assert_eq!((ran.status, ran.code().as_str()), (32, "target_in_use"), "{ran:?}");
+        let holder = format!("process {} on ", first.id());
+        assert!(ran.json()["error"]["message"].as_str().unwrap().contains(&holder), "{ran:?}");
+    }
+    let line = ["-host", service.address.as_str(), "-to", to.to_str().unwrap(), "--json"];
+    let second = command(line).args(["--retry-lock", "1m"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let ran = finish(second);
+    assert_eq!(ran.status, 0, "{ran:?}");
+}
+
 /// `timeout` and supervisors send a signal to the process and to its group: that is one signal, and
 /// the run cleans up. The same for a service, which a second one later does stop at once.
 #[test]

@@ -163,6 +163,7 @@ fn every_word_is_in_the_document() {
         SourceCorrupt,
         LogsPruned,
         OtherStore,
+        StoreMigrated,
         Diverged,
         Internal,
         Unknown,

@@ -115,8 +115,13 @@ fn another_store_is_refused() {
     let home = Home::of("5.26.30/killed");
     let good = after(&home);
     let mut other = good.clone();
-    other.store_id.random ^= 1;
+    other.store_id.creation_time.0 ^= 1;
     assert!(matches!(refused(&home, &other), Error::OtherStore { .. }));
+    // What a migration from another format leaves of a store's id.
+    let mut before = good.clone();
+    before.store_id.random ^= 1;
+    before.store_id.format_family = "standard".to_owned();
+    assert!(matches!(refused(&home, &before), Error::Migrated { .. }));
     let mut other = good;
     other.external_uuid[0] ^= 1;
     assert!(matches!(refused(&home, &other), Error::OtherStore { .. }));
