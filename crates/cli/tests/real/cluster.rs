@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use testkit::versions::{self, Version};
 use testkit::{admin, process};
 
+use crate::increments::wait_for_commits;
 use crate::scene::{Scene, arg, one_at_a_time, program, start_and_examine};
 
 const ADMIN_LIMIT: Duration = Duration::from_secs(300);
@@ -25,7 +26,7 @@ fn a_restored_backup_can_be_dumped_and_loaded_elsewhere() -> Result<()> {
         let scene = Scene::begin(&version, |server| server)?;
         let service = scene.serve()?;
         scene.back_up(&service, "backup", &[])?;
-        std::thread::sleep(Duration::from_secs(2));
+        wait_for_commits(&scene.load)?;
         let copy = scene.back_up(&service, "backup", &[])?;
         ensure!(copy.database("neo4j")["type"] == "incremental", "{}", copy.report);
         drop(service);
