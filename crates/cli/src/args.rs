@@ -117,7 +117,7 @@ pub struct ServeArgs {
     /// The server's neo4j.conf [default: in $NEO4J_CONF, else ./conf/neo4j.conf]
     #[arg(long, value_name = "NEO4J_CONF", conflicts_with = "data")]
     pub config: Option<PathBuf>,
-    /// The server's data directory, in place of --config
+    /// The server's data directory, in place of --config [env: NEO4J_BACKUP_DATA]
     #[arg(long, value_name = "DATA_DIR")]
     pub data: Option<PathBuf>,
     /// Where to accept connections; port 0 picks a free one, FIRST-LAST the first that is free

@@ -4,6 +4,7 @@ mod address;
 mod args;
 mod argv;
 mod commands;
+mod environment;
 mod exit_code;
 mod failure;
 mod interrupt;
@@ -17,10 +18,9 @@ use std::io::Write as _;
 use std::process;
 use std::sync::Arc;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
 
-use crate::args::{Cli, Command};
+use crate::args::Command;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -29,7 +29,7 @@ fn main() -> process::ExitCode {
     outlive_limits();
     let args = argv::rewrite(std::env::args_os());
     let json = argv::wants_json(&args);
-    let code = match Cli::try_parse_from(args) {
+    let code = match environment::parse(args) {
         Err(error) => refuse(&error, Output { json, quiet: false }),
         Ok(cli) => {
             let output = cli.command.output();

@@ -1,10 +1,10 @@
 //! `generate`: documents that are made from the program itself.
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::args::{Cli, Document, GenerateArgs};
+use crate::args::{Document, GenerateArgs};
+use crate::environment;
 use crate::exit_code::{self, ExitCode};
 use crate::failure::{Failure, Result};
 use crate::output::{self, Ended};
@@ -28,13 +28,13 @@ pub fn run(args: &GenerateArgs) -> Ended {
 
 fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut text);
+    clap_complete::generate(shell, &mut environment::command(), NAME, &mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 
 fn man(of: Option<&str>) -> Result<String> {
     // Built, so that names of commands and their flags are complete.
-    let mut program = Cli::command();
+    let mut program = environment::command();
     program.build();
     let command = match of {
         None => program,

@@ -11,6 +11,7 @@ use source::{Config, Installation};
 use super::runtime;
 use crate::address::Listen;
 use crate::args::ServeArgs;
+use crate::environment;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
@@ -70,10 +71,13 @@ fn configure(
     Ok(config)
 }
 
-/// From --config, --data, $NEO4J_CONF (a directory, as Neo4j has it, or the file) or ./conf.
+/// From --data, --config, $NEO4J_BACKUP_DATA, $NEO4J_CONF (a directory, as Neo4j has it, or the file)
+/// or ./conf.
 fn find_installation(args: &ServeArgs) -> Result<(Installation, Settings)> {
-    if let Some(data) = &args.data {
-        return Ok((Installation::from_data(data)?, Settings::DEFAULT));
+    let variable =
+        || args.config.is_none().then(|| environment::value(environment::DATA)).flatten();
+    if let Some(data) = args.data.clone().or_else(|| variable().map(PathBuf::from)) {
+        return Ok((Installation::from_data(&data)?, Settings::DEFAULT));
     }
     let config = Config::read(&find_config(args)?)?;
     Ok((Installation::configured_by(&config)?, Settings::read(config)?))
@@ -107,7 +111,7 @@ fn tell_databases(installation: &Installation) -> Result<()> {
     Ok(())
 }
 
-/// By the flag, else the configuration, else the default: the address, and the last port to try.
+/// By the flag (or its variable), else the configuration, else the default: the address, and the last port to try.
 fn where_to_listen(args: &ServeArgs, settings: Settings) -> Result<(SocketAddr, u16)> {
     let refuse = |what: String| match &args.listen {
         Some(listen) => Failure::usage(format!("--listen {listen}: {what}")),

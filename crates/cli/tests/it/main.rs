@@ -3,6 +3,7 @@
 mod backup;
 mod codes;
 mod connect;
+mod environment;
 mod follow;
 mod generate;
 mod growing;

@@ -41,7 +41,11 @@ impl Ran {
 /// The executable without the environment's settings.
 pub fn command(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_neo4j-backup"));
-    command.args(args).env_remove("NEO4J_CONF").env_remove("NEO4J_BACKUP_LOG");
+    command.args(args).env_remove("NEO4J_CONF");
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| name.to_string_lossy().starts_with("NEO4J_BACKUP_")).for_each(|name| {
+        command.env_remove(name);
+    });
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -27,7 +27,7 @@ fn again(scene: &Scene, service: &Service, expected: &str) -> Result<Copy> {
 }
 
 /// Waits until every writer has committed something more, however slow the machine is.
-fn wait_for_commits(load: &Load) -> Result<()> {
+pub fn wait_for_commits(load: &Load) -> Result<()> {
     let before = load.acknowledged_before(Instant::now());
     let since = Instant::now();
     while since.elapsed() < COMMITS_LIMIT {

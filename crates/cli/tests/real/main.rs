@@ -1,5 +1,6 @@
 //! Proof by real Neo4j: copies of a server under load, restored, started, checked.
 
+mod cluster;
 mod control;
 mod copies;
 mod follow;

@@ -55,45 +55,57 @@ type Row = (&'static str, &'static str, &'static str, fn(&Facts) -> String);
 
 const ROWS: [Row; 11] = [
     (
-        "lag_transactions",
+        "neo4j_backup_follow_lag_transactions",
         "gauge",
         "Transactions that the server is known to have and that are not durable here yet.",
         |facts| facts.missing_transactions.to_string(),
     ),
     (
-        "lag_seconds",
+        "neo4j_backup_follow_lag_seconds",
         "gauge",
         "Seconds since all that the server had was known to be durable here.",
         |facts| format!("{:.3}", facts.lag().as_secs_f64()),
     ),
     (
-        "current_timestamp_seconds",
+        "neo4j_backup_follow_current_timestamp_seconds",
         "gauge",
         "When all that the server had was last known to be durable here.",
         |facts| seconds(facts.current.1),
     ),
     (
-        "last_success_timestamp_seconds",
+        "neo4j_backup_follow_last_success_timestamp_seconds",
         "gauge",
         "When something was last added to the backup, 0 if never.",
         |facts| facts.last_success.map_or("0".to_owned(), seconds),
     ),
-    ("last_tx_id", "gauge", "The backup's last transaction.", |facts| facts.last_tx_id.to_string()),
+    ("neo4j_backup_follow_last_tx_id", "gauge", "The backup's last transaction.", |facts| {
+        facts.last_tx_id.to_string()
+    }),
     (
-        "last_commit_timestamp_seconds",
+        "neo4j_backup_follow_last_commit_timestamp_seconds",
         "gauge",
         "When the backup's last transaction was committed, by the server's clock.",
         |facts| format!("{:.3}", facts.last_commit_time_ms as f64 / 1000.0),
     ),
-    ("received_bytes_total", "counter", "Bytes that came for the backup.", |facts| {
-        facts.received_bytes.to_string()
+    (
+        "neo4j_backup_follow_received_bytes_total",
+        "counter",
+        "Bytes that came for the backup.",
+        |facts| facts.received_bytes.to_string(),
+    ),
+    ("neo4j_backup_follow_increments_total", "counter", "Increments.", |facts| {
+        facts.increments.to_string()
     }),
-    ("increments_total", "counter", "Increments.", |facts| facts.increments.to_string()),
-    ("errors_total", "counter", "Tries that failed.", |facts| facts.errors.to_string()),
-    ("alarm", "gauge", "1 while nothing comes, or while only somebody can repair it.", |facts| {
-        u8::from(facts.alarm.is_some()).to_string()
+    ("neo4j_backup_follow_errors_total", "counter", "Tries that failed.", |facts| {
+        facts.errors.to_string()
     }),
-    ("alarms_total", "counter", "Alarms.", |facts| facts.alarms.to_string()),
+    (
+        "neo4j_backup_follow_alarm",
+        "gauge",
+        "1 while nothing comes, or while only somebody can repair it.",
+        |facts| u8::from(facts.alarm.is_some()).to_string(),
+    ),
+    ("neo4j_backup_follow_alarms_total", "counter", "Alarms.", |facts| facts.alarms.to_string()),
 ];
 
 fn text(followed: &Followed) -> String {
@@ -101,22 +113,22 @@ fn text(followed: &Followed) -> String {
         followed.states().iter().map(|state| (label(&state.name), state.get())).collect();
     let mut out = String::new();
     let head = |out: &mut String, name: &str, kind: &str, help: &str| {
-        let _ = writeln!(out, "# HELP neo4j_backup_follow_{name} {help}");
-        let _ = writeln!(out, "# TYPE neo4j_backup_follow_{name} {kind}");
+        let _ = writeln!(out, "# HELP {name} {help}");
+        let _ = writeln!(out, "# TYPE {name} {kind}");
     };
     for (name, kind, help, value) in ROWS {
         head(&mut out, name, kind, help);
         for (database, facts) in &all {
             let value = value(facts);
-            let _ = writeln!(out, "neo4j_backup_follow_{name}{{database=\"{database}\"}} {value}");
+            let _ = writeln!(out, "{name}{{database=\"{database}\"}} {value}");
         }
     }
-    let name = "full_backups_total";
+    let name = "neo4j_backup_follow_full_backups_total";
     head(&mut out, name, "counter", "Full backups and renewals by their reason.");
     for (database, facts) in &all {
         for (reason, count) in &facts.full_backups {
             let labels = format!("database=\"{database}\",reason=\"{reason}\"");
-            let _ = writeln!(out, "neo4j_backup_follow_{name}{{{labels}}} {count}");
+            let _ = writeln!(out, "{name}{{{labels}}} {count}");
         }
     }
     out
