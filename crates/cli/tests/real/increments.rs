@@ -16,10 +16,10 @@ use testkit::{consistency, verdict};
 
 use crate::scene::{Copy, Scene, arg, copies, one_at_a_time, program, start_and_examine};
 
-const COMMITS_LIMIT: Duration = Duration::from_secs(120);
+pub const COMMITS_LIMIT: Duration = Duration::from_secs(120);
 
 /// Backs up into the same directory and says how the user database was backed up.
-fn again(scene: &Scene, service: &Service, expected: &str) -> Result<Copy> {
+pub fn again(scene: &Scene, service: &Service, expected: &str) -> Result<Copy> {
     let copy = scene.back_up(service, "backup", &[])?;
     let found = copy.database("neo4j")["type"].as_str().context("a type")?;
     ensure!(found == expected, "{found} instead of {expected}: {}", copy.report);
@@ -51,7 +51,7 @@ fn outcome(
 }
 
 /// A copy by hand, as the manual has it: "replace the files in the data directory".
-fn copy_by_hand(backup: &Path, home: &Path) -> Result<()> {
+pub fn copy_by_hand(backup: &Path, home: &Path) -> Result<()> {
     std::fs::create_dir_all(home)?;
     let status = Command::new("cp").arg("-r").arg(backup).arg(home.join("data")).status()?;
     ensure!(status.success());
@@ -169,52 +169,6 @@ fn pruned_logs_lead_to_a_full_backup() -> Result<()> {
     Ok(())
 }
 
-/// When the logs have grown too long, the store is brought up to date: only what has changed in it
-/// comes, E0 moves, and increments go on from there. A requested full backup is made in the same way.
-#[test]
-fn a_renewal_brings_only_what_has_changed() -> Result<()> {
-    let _guard = one_at_a_time();
-    for version in versions::one_under_test("renewal", versions::V5_26) {
-        let scene = Scene::begin(&version, |server| server)?;
-        let service = scene.serve()?;
-        let mut last = again(&scene, &service, "full")?;
-        for round in 0..copies(2, 6) {
-            wait_for_checkpoint(&scene, &last)?;
-            let arguments: &[&str] =
-                if round == 1 { &["--full"] } else { &["--renew-after", "1KiB"] };
-            let reason = if round == 1 { "requested" } else { "renewal" };
-            let renewed = scene.back_up(&service, "backup", arguments)?;
-            let (before, after) = (last.database("neo4j"), renewed.database("neo4j"));
-            ensure!(after["type"] == "full" && after["reason"] == reason, "{after}");
-            let number = |entry: &Value, name: &str| entry[name].as_u64().unwrap_or_default();
-            let moved = number(after, "first_consistent_tx_id");
-            ensure!(moved > number(before, "first_consistent_tx_id"), "E0 stays at {moved}");
-            let (came, size) = (number(after, "bytes_transferred"), number(after, "size_bytes"));
-            ensure!(came * 2 < size, "{came} of {size} bytes came");
-            program().json(&["verify", "--from", arg(&renewed.backup), "--json"])?;
-            last = again(&scene, &service, "incremental")?;
-        }
-        drop(service);
-        let (version, dir) = scene.end()?;
-        last.prove(&version, &dir.path().join("restored"))?;
-        let home = dir.path().join("by-hand");
-        copy_by_hand(&last.backup, &home)?;
-        start_and_examine(&version, &home, &last.expected, true)?;
-    }
-    Ok(())
-}
-
-/// Waits until the server has taken a checkpoint after a backup's last transaction.
-fn wait_for_checkpoint(scene: &Scene, copy: &Copy) -> Result<()> {
-    wait_for_commits(&scene.load)?;
-    let (before, since) = (scene.checkpoints()?, Instant::now());
-    while scene.checkpoints()? == before {
-        ensure!(since.elapsed() < COMMITS_LIMIT, "no checkpoint after {}", copy.report);
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    Ok(())
-}
-
 /// "Fails when it holds a backup of a different store"; a server that was restored from an older
 /// backup has another history under the same store id; a backup that Neo4j was started on is none of
 /// ours any more. Each is refused with a code of its own, and nothing is changed.
@@ -276,6 +230,44 @@ fn refusals(version: &Version) -> Result<()> {
     ensure!(code == Some(23) && refused["error"]["code"] == "other_store", "{code:?} {refused}");
     drop(service);
     live.stop()?;
+    Ok(())
+}
+
+/// "Fails when it holds a backup of a previous version": the store was migrated to another format since. A
+/// code of its own, nothing is changed, and `--full` replaces the backup.
+#[test]
+fn a_migrated_store_is_refused() -> Result<()> {
+    let _guard = one_at_a_time();
+    for version in versions::one_under_test("a migrated store", versions::V5_26) {
+        if !versions::is_long_run() {
+            eprintln!("LONG RUN ONLY a migrated store");
+            continue;
+        }
+        let standard = |server: testkit::server::Builder| server.setting("db.format", "standard");
+        let scene = Scene::begin(&version, standard)?;
+        let service = scene.serve()?;
+        let old = scene.back_up(&service, "backup", &[])?;
+        let Scene { version, mut live, load, dir } = scene;
+        load.stop()?;
+        live.stop()?;
+        let migrate = ["database", "migrate", "--to-format=aligned", "neo4j"];
+        let done = testkit::admin::run(&version, live.home(), &migrate, COMMITS_LIMIT)?;
+        ensure!(done.status.success(), "{}", done.output);
+        live.start_again()?;
+        let load = Load::start(&live, LoadOptions::default())?;
+        let scene = Scene { version, live, load, dir };
+        wait_for_commits(&scene.load)?;
+        let before = std::fs::read(old.backup.join(".neo4j-backup.json"))?;
+        let (code, refused) = outcome(&service, &old.backup, &["--database", "neo4j"])?;
+        eprintln!("{refused}");
+        ensure!(code == Some(25) && refused["error"]["code"] == "store_migrated", "{refused}");
+        ensure!(std::fs::read(old.backup.join(".neo4j-backup.json"))? == before, "it was changed");
+        let new = scene.back_up(&service, "backup", &["--full"])?;
+        ensure!(new.database("neo4j")["store_format"] == "record-aligned-1.1", "{}", new.report);
+        drop(service);
+        let (version, dir) = scene.end()?;
+        new.prove(&version, &dir.path().join("restored"))?;
+    }
     Ok(())
 }
 

@@ -6,4 +6,5 @@ mod copies;
 mod follow;
 mod increments;
 mod parts;
+mod renewals;
 mod scene;
