@@ -1,9 +1,11 @@
 //! Backups of real servers' files into a mirror, what disturbs them, and what verify finds.
 
 mod crash;
+mod crash_power;
 mod full;
 mod history;
 mod increment;
+mod power;
 mod refuse;
 mod support;
 mod verify;

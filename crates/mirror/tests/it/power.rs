@@ -1,0 +1,87 @@
+//! A power failure at every operation of a run that was recorded.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use fs::fault::{History, Replay, Survival};
+
+/// All that the disk may have kept.
+pub const SURVIVALS: [Survival; 7] = [
+    Survival::Least,
+    Survival::Most,
+    Survival::Names,
+    Survival::Lengths,
+    Survival::Data,
+    Survival::Some(1),
+    Survival::Some(2),
+];
+/// More of the same, where there is time.
+const SEEDS_LONG: std::ops::Range<u64> = 3..12;
+/// In an ordinary run, one in so many writes is looked at, and every other operation.
+const WRITES_EACH: usize = 8;
+
+pub fn is_long() -> bool {
+    std::env::var_os("NEO4J_BACKUP_TEST_LONG").is_some()
+}
+
+/// Thousands of syncs: on a real disk they would take minutes.
+pub fn in_memory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+/// One moment of a history, and what was there then.
+pub struct Failure<'a> {
+    /// So many operations had been done.
+    pub at: usize,
+    pub survival: Survival,
+    /// What the disk kept.
+    pub dir: &'a Path,
+    history: &'a History,
+}
+
+impl Failure<'_> {
+    /// For a failing test's message.
+    pub fn what(&self) -> String {
+        let last = self.history.trace(self.at.saturating_sub(12), self.at + 1);
+        format!("operation {} {:?} {last:#?}", self.at, self.survival)
+    }
+}
+
+/// Fails the power before each operation from `from` on, and after the last one. What has been looked
+/// at already, with the same result expected (`expected` of the number of operations), is passed over.
+pub fn at_every_operation(
+    history: &History,
+    from: usize,
+    survivals: &[Survival],
+    expected: impl Fn(usize) -> usize,
+    mut check: impl FnMut(&Failure<'_>),
+) -> usize {
+    let mut survivals = survivals.to_vec();
+    if is_long() {
+        survivals.extend(SEEDS_LONG.map(Survival::Some));
+    }
+    let mut replay = Replay::of(history);
+    let mut seen = BTreeSet::new();
+    let (mut writes, mut checked) = (0, 0);
+    for at in from..=history.count() {
+        if history.is_write(at) {
+            writes += 1;
+            if !is_long() && writes % WRITES_EACH != 0 {
+                continue;
+            }
+        }
+        replay.go_to(at);
+        for survival in &survivals {
+            let image = replay.image(*survival);
+            if !seen.insert((image.digest(), expected(at))) {
+                continue;
+            }
+            let dir = in_memory();
+            image.write_to(dir.path()).unwrap();
+            check(&Failure { at, survival: *survival, dir: dir.path(), history });
+            checked += 1;
+        }
+    }
+    checked
+}
