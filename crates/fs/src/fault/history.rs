@@ -152,12 +152,6 @@ impl History {
         self.lock().steps.len()
     }
 
-    /// Whether an operation, by its number, only brings bytes: of these there are many.
-    #[must_use]
-    pub fn is_write(&self, at: usize) -> bool {
-        self.lock().steps.get(at).is_some_and(|step| matches!(step.change, Change::Write(..)))
-    }
-
     /// Some operations, for a failing test's message.
     #[must_use]
     pub fn trace(&self, from: usize, to: usize) -> Vec<String> {
