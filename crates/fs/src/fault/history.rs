@@ -146,6 +146,12 @@ impl History {
         Arc::new(Recorder { disk, history: self.clone(), forgets: true })
     }
 
+    /// The directory under which everything is recorded.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.lock().root.clone()
+    }
+
     /// How many operations there have been.
     #[must_use]
     pub fn count(&self) -> usize {

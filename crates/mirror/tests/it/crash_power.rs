@@ -263,7 +263,7 @@ fn power_fails_after(name: &'static str, run: Run, fault: Fault) {
         let operation = faulty.trace().into_iter().find(|line| line.starts_with(&format!("{at} ")));
         let operation = operation.unwrap();
         at += 1;
-        if is_passed_over(&operation, &mut frequent) {
+        if is_passed_over(&operation, &DECIDES_BEFORE, &mut frequent) {
             continue;
         }
         let failed = history.count();

@@ -25,10 +25,14 @@ pub fn is_long() -> bool {
     std::env::var_os("NEO4J_BACKUP_TEST_LONG").is_some()
 }
 
-/// Whether an operation, as traces have it, need not be looked at in an ordinary run: it renames and
-/// syncs nothing, and is not of the manifest or of a journal. Others are counted in `frequent`.
-pub fn is_passed_over(operation: &str, frequent: &mut usize) -> bool {
-    let decides = ["rename", "sync", ".json", "changes"];
+/// What decides at a power failure: renames and syncs, the manifest and the journals.
+const DECIDES: [&str; 4] = ["rename", "sync", ".json", "changes"];
+/// At another fault, before it: only the syncs of directories.
+pub const DECIDES_BEFORE: [&str; 4] = ["rename", "sync directory", ".json", "changes"];
+
+/// Whether an operation, as traces have it, need not be looked at in an ordinary run: it has none of
+/// these words, and is not one of those that are looked at all the same, counted in `frequent`.
+pub fn is_passed_over(operation: &str, decides: &[&str], frequent: &mut usize) -> bool {
     if is_long() || decides.iter().any(|word| operation.contains(word)) {
         return false;
     }
@@ -60,7 +64,8 @@ impl Failure<'_> {
     }
 }
 
-/// Fails the power before each of these operations. What has been looked at already, with the same
+/// Fails the power before each of these operations. What the disk kept takes the place of the directory
+/// whose history it is: journals name their paths. What has been looked at already, with the same
 /// result expected (`expected` of the number of operations), is passed over.
 pub fn at_every_operation(
     history: &History,
@@ -73,12 +78,13 @@ pub fn at_every_operation(
     if is_long() {
         survivals.extend(SEEDS_LONG.map(Survival::Some));
     }
+    let dir = history.root();
     let mut replay = Replay::of(history);
     let mut seen = BTreeSet::new();
     let (mut frequent, mut checked) = (0, 0);
     for at in operations {
         let next = history.trace(at, at + 1);
-        if next.iter().any(|operation| is_passed_over(operation, &mut frequent)) {
+        if next.iter().any(|operation| is_passed_over(operation, &DECIDES, &mut frequent)) {
             continue;
         }
         replay.go_to(at);
@@ -87,11 +93,22 @@ pub fn at_every_operation(
             if !seen.insert((image.digest(), expected(at))) {
                 continue;
             }
-            let dir = in_memory();
-            image.write_to(dir.path()).unwrap();
-            check(&Failure { at, survival: *survival, dir: dir.path(), history });
+            empty(&dir);
+            image.write_to(&dir).unwrap();
+            check(&Failure { at, survival: *survival, dir: &dir, history });
             checked += 1;
         }
     }
     checked
+}
+
+fn empty(dir: &Path) {
+    for (name, kind) in fs::entries(dir).unwrap() {
+        let path = dir.join(name);
+        match kind {
+            fs::EntryKind::Dir => std::fs::remove_dir_all(path),
+            _ => std::fs::remove_file(path),
+        }
+        .unwrap();
+    }
 }
