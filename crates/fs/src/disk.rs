@@ -61,7 +61,8 @@ pub trait Disk: Send + Sync + Debug {
             // Another thread was quicker.
             Err(e) if e.kind == crate::Kind::Exists && path.is_dir() => Ok(()),
             Err(e) => Err(e),
-            Ok(()) => self.sync_dir(parent),
+            // One that is there is taken for durable from then on.
+            Ok(()) => self.sync_dir(parent).inspect_err(|_| drop(self.remove_dir(path))),
         }
     }
 

@@ -1,12 +1,18 @@
 //! A disk that fails on purpose: at its n-th operation, once or from then on for ever.
 //!
 //! Writes land on a real directory, so a test reopens that directory afterwards as a new process
-//! would after `kill -9`. (What a power failure forgets is not modelled here: all that was written
-//! before the failure is kept, synced or not.)
+//! would after `kill -9`: all that was written before the failure is kept, synced or not. What a power
+//! failure forgets is what [`History`] is for, which records what any disk is asked for, this one too.
+
+mod history;
+mod image;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use history::History;
+pub use image::{Image, Replay, Survival};
 
 use crate::{Disk, DiskFile, Error, Kind, RealDisk, Result, walk};
 

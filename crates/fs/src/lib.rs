@@ -36,4 +36,4 @@ pub use flusher::Flusher;
 pub use lock::{Busy, Holder, Lock};
 pub use place::{Place, ancestors, free_bytes, is_inside, is_mount_point, resolve};
 pub use read::will_need;
-pub use tree::{Entry, EntryKind, entries, sync_tree, walk};
+pub use tree::{Entry, EntryKind, entries, sync_name, sync_tree, walk};

@@ -61,6 +61,15 @@ pub fn sync_tree(disk: &dyn Disk, dir: &Path) -> Result<()> {
     disk.sync_dir(dir)
 }
 
+/// Makes the name of a directory durable that is there, but may have been made by a run that was killed
+/// before it had synced it. Where this user may not read what is around it, he has not made it.
+pub fn sync_name(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    match dir.parent().map(|parent| disk.sync_dir(parent)) {
+        Some(Err(error)) if error.kind != crate::Kind::Denied => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn walk_into(root: &Path, below: &Path, depth: usize, found: &mut Vec<Entry>) -> Result<()> {
     let dir = root.join(below);
     if depth > DEPTH_MAX {

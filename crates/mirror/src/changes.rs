@@ -71,6 +71,8 @@ pub(crate) struct Listed {
     pub number: u32,
     /// Relative to the store directory.
     pub path: String,
+    /// Its length in the old backup.
+    pub old_bytes: u64,
     /// Its new length.
     pub size_bytes: u64,
 }
@@ -269,9 +271,9 @@ pub(crate) fn apply(disk: &dyn Disk, staged: &Path, store: &Path) -> Result<bool
     }
     drop(open_files);
     for listed in &list.files {
-        let path = store.join(&listed.path);
-        let there = std::fs::metadata(&path).map_err(fs::Error::io("look at", &path))?.len();
-        if there != listed.size_bytes || written.contains(&listed.number) {
+        // Not the length that is there: a killed run may have set it, and not have synced it.
+        if listed.old_bytes != listed.size_bytes || written.contains(&listed.number) {
+            let path = store.join(&listed.path);
             let file = disk.open_write(&path)?;
             file.set_len(listed.size_bytes)?;
             file.sync()?;

@@ -42,6 +42,10 @@ impl Mirror {
         let lock = Lock::take(&dir.join(LOCK_NAME), busy).map_err(|e| in_use(&dir, e))?;
         let manifest = read_target(&dir)?.unwrap_or_else(Manifest::empty);
         refuse_moved_roots(&dir)?;
+        // A killed run may have made directories or renamed the manifest, and not have synced that:
+        // it must be durable before files of the backup that was there are given up.
+        fs::sync_name(&*disk, &dir)?;
+        disk.sync_dir(&dir)?;
         let mut touched = false;
         for entry in &manifest.databases {
             touched |= roll_forward(&*disk, &dir, entry)?;
@@ -184,10 +188,12 @@ fn roll_forward(disk: &dyn Disk, dir: &Path, entry: &DatabaseEntry) -> Result<bo
     let touched = changes::apply(disk, &staged, locate(dir, entry).dir(Area::Store))?;
     for area in Area::ALL {
         let from = staged.join(area.staged_name());
+        let root = dir.join(area.root_name());
         if !from.is_dir() {
+            // A killed run renamed it, and may not have synced that.
+            disk.sync_dir(&root)?;
             continue;
         }
-        let root = dir.join(area.root_name());
         disk.create_dir_all(&root, DIR_MODE)?;
         let to = root.join(&entry.name);
         if std::fs::symlink_metadata(&to).is_ok() {

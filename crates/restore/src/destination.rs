@@ -160,6 +160,7 @@ impl Destination {
         let owner = Owner::of(&self.data)?;
         for dir in [&self.data, &self.databases, &self.transactions] {
             create_noting(disk, dir, owner, made)?;
+            fs::sync_name(disk, dir)?;
         }
         Ok(owner)
     }
@@ -242,9 +243,10 @@ fn nearest(path: &Path) -> Result<Metadata> {
 pub(crate) fn create_private(disk: &dyn Disk, dir: &Path) -> Result<()> {
     match disk.create_dir(dir, 0o700) {
         Err(e) if e.kind == fs::Kind::Exists => {}
-        Err(e) => return Err(e.into()),
-        Ok(()) => disk.sync_dir(dir.parent().unwrap_or(Path::new("/")))?,
+        done => done?,
     }
+    // One that is there may be of a run that was killed before it had synced this.
+    disk.sync_dir(dir.parent().unwrap_or(Path::new("/")))?;
     require_private(dir)
 }
 

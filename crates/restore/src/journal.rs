@@ -1,5 +1,6 @@
 //! What a run is about to rename, written down first, so that the next run can undo it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -116,6 +117,17 @@ impl Journal {
             }
         }
         Ok(undone)
+    }
+
+    /// Makes durable what was renamed. A run that was killed may have renamed something, or undone it,
+    /// and not have synced that: it is seen, but without the journal nobody would know of it.
+    pub fn sync(&self, disk: &dyn Disk) -> Result<()> {
+        let names = self.moves.iter().flat_map(|moved| [&moved.to, &moved.from]);
+        let dirs: BTreeSet<&Path> = names.filter_map(|name| name.parent()).collect();
+        for dir in dirs.into_iter().filter(|dir| is_there(dir)) {
+            disk.sync_dir(dir)?;
+        }
+        Ok(())
     }
 }
 

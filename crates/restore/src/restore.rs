@@ -174,6 +174,7 @@ impl Run<'_> {
         let mut cleaned = Vec::new();
         if let Some(mut journal) = Journal::read(&self.staging, self.to)? {
             cleaned = journal.undo(self.disk)?;
+            journal.sync(self.disk)?;
             // Once files that it names are removed, it could no longer be told what was done.
             journal.moves.clear();
             journal.write(self.disk, &self.staging)?;

@@ -104,9 +104,10 @@ impl StagedFile {
 
     /// How it is listed among the changes, if it is a link.
     pub fn listed(&self) -> Option<Listed> {
-        let number = self.old.as_ref()?.linked_as?;
+        let old = self.old.as_ref()?;
+        let (number, old_bytes) = (old.linked_as?, old.size_bytes);
         let size_bytes = self.state().size_bytes;
-        Some(Listed { number, path: self.info.path.clone(), size_bytes })
+        Some(Listed { number, path: self.info.path.clone(), old_bytes, size_bytes })
     }
 
     /// The old file that it is a link to.

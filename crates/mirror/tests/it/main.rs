@@ -2,9 +2,11 @@
 
 mod both;
 mod crash;
+mod crash_power;
 mod full;
 mod history;
 mod increment;
+mod power;
 mod refuse;
 mod support;
 mod verify;

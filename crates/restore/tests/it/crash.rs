@@ -13,7 +13,7 @@ use crate::{Fixture, assert_is, names};
 
 /// What is at the places where Neo4j looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Found {
+pub enum Found {
     Nothing,
     Old,
     New,
@@ -22,7 +22,11 @@ enum Found {
 }
 
 fn found(fixture: &Fixture) -> Found {
-    let data = fixture.data();
+    found_in(fixture, &fixture.data())
+}
+
+/// The same for another data directory.
+pub fn found_in(fixture: &Fixture, data: &Path) -> Found {
     let (store, logs) = (data.join("databases/neo4j"), data.join("transactions/neo4j"));
     let is_old = |dir: &Path| dir.join("old").exists();
     match (store.exists(), logs.exists()) {
@@ -49,7 +53,11 @@ fn reset(fixture: &Fixture, old: bool) {
 
 /// How many of the two old files were moved aside.
 fn old_files_kept(fixture: &Fixture) -> usize {
-    let kept = tree(&fixture.data().join("neo4j-backup-replaced"));
+    old_files_kept_in(&fixture.data())
+}
+
+pub fn old_files_kept_in(data: &Path) -> usize {
+    let kept = tree(&data.join("neo4j-backup-replaced"));
     kept.iter().filter(|(path, _)| path.ends_with("old")).count()
 }
 

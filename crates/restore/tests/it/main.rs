@@ -1,9 +1,12 @@
 //! Restores of backups made from real servers' files, and what forbids or disturbs them.
 
 mod crash;
+mod crash_power;
 mod hostile;
 mod place;
 mod point;
+#[path = "../../../mirror/tests/it/power.rs"]
+mod power;
 mod refuse;
 #[allow(dead_code, reason = "shared with the tests of mirror, which use all of it")]
 #[path = "../../../mirror/tests/it/support.rs"]
