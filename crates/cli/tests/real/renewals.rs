@@ -40,7 +40,7 @@ fn a_renewal_brings_only_what_has_changed() -> Result<()> {
             program().json(&["verify", "--from", arg(&renewed.backup), "--json"])?;
             last = again(&scene, &service, "incremental")?;
         }
-        service = kill_at_any_moment(&scene, service, copies(8, 60))?;
+        service = kill_at_any_moment(&scene, service, copies(4, 60))?;
         last = again(&scene, &service, "incremental")?;
         drop(service);
         let (version, dir) = scene.end()?;
@@ -88,7 +88,7 @@ fn kill_at_any_moment(scene: &Scene, mut service: Service, times: usize) -> Resu
         ensure!(now >= told.max(last), "{now} is less than {told}, which was told, or {last}");
         eprintln!("killed {time}: at {now}, {} events", events.len());
         last = now;
-        if time % 20 == 5 {
+        if time % 20 == 3 {
             prove_sample(scene, &to, now, time)?;
         }
     }
