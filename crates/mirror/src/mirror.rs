@@ -142,7 +142,7 @@ fn in_use(dir: &Path, error: fs::Error) -> Error {
 }
 
 /// The renames of a commit need plain directories on one file system.
-fn refuse_moved_roots(dir: &Path) -> Result<()> {
+pub(crate) fn refuse_moved_roots(dir: &Path) -> Result<()> {
     let own = Place::of(dir)?;
     for area in Area::ALL {
         let root = dir.join(area.root_name());
