@@ -124,6 +124,9 @@ exit_codes! {
     CorruptData = 40 "corrupt_data":
         "bytes are wrong: in the source, on the way or in the backup";
         "the message names file and offset; make a new backup, and check the disk it lay on".
+    CheckFailed = 41 "check_failed":
+        "check found several errors, of different kinds";
+        "see the hint of each; run check again when they are mended".
     Partial = 50 "partial":
         "several databases, of which some failed, or all in different ways";
         "see the error of each database; those without one are complete".

@@ -1,9 +1,7 @@
 //! What can be asked of a service without a session: for a look whether a backup would work.
 
 use reqwest::Method;
-use wire::api::{
-    After, CheckDatabase, CheckedDatabase, Logs, MAX_LOG_FILES,
-};
+use wire::api::{After, CheckDatabase, CheckedDatabase, Logs, MAX_LOG_FILES};
 
 use crate::certificate::{Shown, shown};
 use crate::client::{Client, first_contact};

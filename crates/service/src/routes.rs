@@ -6,12 +6,12 @@ mod sessions;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use axum::Router;
 use tokio::sync::Semaphore;
 use wire::api::{API_HEADER, API_VERSION, ErrorCode};
 

@@ -54,6 +54,7 @@ fn configure(
     settings: Settings,
 ) -> Result<ServiceConfig> {
     let mut config = ServiceConfig::for_installation(installation);
+    config.log_settings = settings.logs.clone();
     (config.listen, config.last_port) = where_to_listen(args, settings)?;
     config.database_globs = globs(&args.databases)?;
     if let (Some(cert), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) {
@@ -71,7 +72,7 @@ fn configure(
 }
 
 /// From --config, --data, $NEO4J_CONF (a directory, as Neo4j has it, or the file) or ./conf.
-fn find_installation(args: &ServeArgs) -> Result<(Installation, Settings)> {
+pub(super) fn find_installation(args: &ServeArgs) -> Result<(Installation, Settings)> {
     if let Some(data) = &args.data {
         return Ok((Installation::from_data(data)?, Settings::DEFAULT));
     }
@@ -108,7 +109,7 @@ fn tell_databases(installation: &Installation) -> Result<()> {
 }
 
 /// By the flag, else the configuration, else the default: the address, and the last port to try.
-fn where_to_listen(args: &ServeArgs, settings: Settings) -> Result<(SocketAddr, u16)> {
+pub(super) fn where_to_listen(args: &ServeArgs, settings: Settings) -> Result<(SocketAddr, u16)> {
     let refuse = |what: String| match &args.listen {
         Some(listen) => Failure::usage(format!("--listen {listen}: {what}")),
         None => {
@@ -127,7 +128,7 @@ fn where_to_listen(args: &ServeArgs, settings: Settings) -> Result<(SocketAddr, 
     Ok((address, last_port))
 }
 
-fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
+pub(super) fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
     if patterns.is_empty() {
         return Ok(None);
     }

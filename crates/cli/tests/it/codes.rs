@@ -55,6 +55,7 @@ fn status_and_word_are_stable() {
         (36, "backup_changed"),
         (37, "out_of_range"),
         (40, "corrupt_data"),
+        (41, "check_failed"),
         (50, "partial"),
         (70, "internal"),
         (130, "interrupted"),

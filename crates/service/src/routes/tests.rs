@@ -101,11 +101,14 @@ fn every_field_is_in_the_document() {
         size_bytes: Some(1),
     };
     check("Database", &database);
-    check("DatabaseList", &DatabaseList {
-        service_version: String::new(),
-        time: Some(TimestampMs(1)),
-        databases: vec![],
-    });
+    check(
+        "DatabaseList",
+        &DatabaseList {
+            service_version: String::new(),
+            time: Some(TimestampMs(1)),
+            databases: vec![],
+        },
+    );
     let file = LogFile {
         version: LogVersion(1),
         size_bytes: 1,
