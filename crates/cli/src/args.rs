@@ -279,13 +279,13 @@ pub struct CheckArgs {
     #[arg(long, value_name = "HOST", num_args = 0..=1, default_missing_value = "127.0.0.1")]
     pub host: Option<String>,
     /// The service's port [default: 6362]
-    #[arg(long, requires = "host")]
+    #[arg(long, conflicts_with_all = ["config", "data"])]
     pub port: Option<u16>,
     /// The directory of the backup, which may be missing; without it only the service is looked at
-    #[arg(long, value_name = "DIR", requires = "host")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "data"])]
     pub to: Option<PathBuf>,
     /// Use TLS, and trust the certificates of this authority
-    #[arg(long, value_name = "PEM", requires = "host")]
+    #[arg(long, value_name = "PEM", conflicts_with_all = ["config", "data"])]
     pub ca: Option<PathBuf>,
     /// This client's certificate chain
     #[arg(long, value_name = "PEM", requires_all = ["client_key", "ca"])]

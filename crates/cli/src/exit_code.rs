@@ -179,7 +179,9 @@ pub fn markdown() -> String {
             writeln!(text, "| {} | `{}` | {} | {} |", row.status, row.word, row.meaning, row.hint);
     }
     text.push_str(
-        "\nA run over several databases goes on after a failure. If all failed the same way, the \
+        "\n`check` makes all its checks. If all its errors are of one kind, the status is theirs; \
+         otherwise it is\n41. Warnings are no errors.\n\n\
+         A run over several databases goes on after a failure. If all failed the same way, the \
          status is that\nfailure's; otherwise it is 50, and with `--json` each failed database \
          has its own `error`.\nOnce the service is gone, the databases that are left fail with 13 \
          without being tried.\n\n\

@@ -118,7 +118,8 @@ async fn list(client: &Client, has_token: bool, findings: &mut Findings) -> Opti
         false => findings.ok(token, "the service asks for none"),
     }
     let count = list.databases.len();
-    let message = format!("version {}, shows {count} databases", list.service_version);
+    let plural = if count == 1 { "" } else { "s" };
+    let message = format!("version {}, shows {count} database{plural}", list.service_version);
     findings.ok(Check::new("service"), message);
     if let Some(time) = list.time {
         clock(time.0, asked, answered, findings);

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use client::{Client, Error};
+use formats::LogVersion;
+use formats::txlog::LogHeader;
 use mirror::{Backup, DatabaseEntry};
 use wire::api::{After, Database, DatabaseList, ErrorCode, Logs};
 
@@ -194,7 +196,11 @@ fn of_backup(entry: &DatabaseEntry, logs: &Logs) -> For {
     let since = logs.time.0.saturating_sub(entry.finished.as_millisecond());
     let since = Duration::from_millis(u64::try_from(since).unwrap_or(0));
     let last = &entry.last_tx;
-    For::Backup(Needed { version: last.end.version, commit_time: last.commit_time }, since)
+    // An increment begins at the last transaction. Where only its end is known, and that is the
+    // beginning of a file, it lies in the one before.
+    let before = last.start_bytes.is_none() && last.end.offset_bytes <= LogHeader::SIZE_BYTES;
+    let version = LogVersion(last.end.version.0.saturating_sub(u64::from(before)));
+    For::Backup(Needed { version, commit_time: last.commit_time }, since)
 }
 
 /// Log bytes after a backup's end, up to the last checkpoint.

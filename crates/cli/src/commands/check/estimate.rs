@@ -36,9 +36,9 @@ pub struct Needed {
 pub struct Estimate {
     /// So long, as far as it can be told; nil if it may go at the next checkpoint.
     pub time: Option<Duration>,
-    /// At most until so much more has been written to the logs.
+    /// At most until so much more has been written to the logs, where that cannot be told in time.
     pub bytes: Option<u64>,
-    /// At most until so many more transactions have been committed.
+    /// At most until so many more transactions have been committed, likewise.
     pub transactions: Option<u64>,
 }
 
@@ -92,6 +92,8 @@ pub fn estimate(logs: &Logs, policy: Policy, needed: Needed) -> Option<Estimate>
     let by_transactions = in_time(transactions, |growth| growth.transactions_per_ms);
     let soonest = [time, by_bytes, by_transactions].into_iter().flatten().min();
     let time = soonest.map(|ms| Duration::from_millis(ms.min(YEARS_MS)));
+    let bytes = bytes.filter(|_| by_bytes.is_none());
+    let transactions = transactions.filter(|_| by_transactions.is_none());
     Some(Estimate { time, bytes, transactions })
 }
 

@@ -87,7 +87,7 @@ impl Findings {
         let (hint, code) = (Some(failure.hint.as_str()), Some(failure.code.word()));
         self.add(check, Status::Error, &failure.message, hint, code);
         let of = check.database.map_or_else(String::new, |database| format!("{database}: "));
-        let message = format!("{}: {of}{}", check.name, failure.message);
+        let message = one_line(&format!("{}: {of}{}", check.name, failure.message));
         self.errors.push(Failure { message, ..failure });
     }
 
@@ -112,9 +112,6 @@ impl Findings {
         if let Some(hint) = &hint {
             self.output.line(format!("{:<27} hint: {hint}", ""));
         }
-        if self.output.quiet && status == Status::Error {
-            tell("error", &format!("{name}: {of}{message}"));
-        }
         let database = check.database.map(str::to_owned);
         self.all.push(Finding { check: name, status, database, message, hint, code });
     }
@@ -122,6 +119,9 @@ impl Findings {
     /// The document, and how the run ends.
     pub fn end(self) -> Ended {
         let failure = self.failure();
+        if self.output.quiet && self.errors.len() > 1 {
+            self.errors.iter().for_each(|failure| tell("error", &failure.message));
+        }
         let (ok, error) = (failure.is_none(), failure.as_ref().map(Failure::body));
         self.output.document(&Document { ok, checks: &self.all, error });
         match failure {
