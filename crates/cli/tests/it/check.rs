@@ -1,7 +1,8 @@
 //! `check` from a client: each check is seen to pass, and to fail when something is wrong with just what
 //! it looks at. Nothing is ever written.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
@@ -160,8 +161,7 @@ fn all_is_well() {
 }
 
 fn get(address: &str, path: &str) -> String {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -390,6 +390,20 @@ fn targets() {
         assert_eq!((ran.status, &*ran.code()), (33, "no_space"), "{ran:?}");
         is(&ran.json(), "space", "error", "a backup needs");
     }
+    // The backup is there, but not a second one's worth of space.
+    let filled = "mkdir -p \"$1\" && mount -t tmpfs -o size=30m none \"$1\" && \
+        \"$0\" -host \"$2\" -to \"$1/backup\" --quiet && \
+        head -c 20m /dev/zero >\"$1/other\" && \
+        exec \"$0\" check -host \"$2\" -to \"$1/backup\" --json";
+    if let Some(ran) = run(filled) {
+        assert_eq!(ran.status, 0, "{ran:?}");
+        is(&ran.json(), "space", "warning", "an increment fits");
+    }
+    let limited = "ulimit -f 16 && exec \"$0\" check -host \"$2\" -to \"$1/backup\" --json";
+    if let Some(ran) = run(limited) {
+        assert_eq!(ran.status, 0, "{ran:?}");
+        is(&ran.json(), "file_size", "warning", "ulimit -f");
+    }
     if let Some(ran) = run(&script("ro")) {
         assert_eq!((ran.status, &*ran.code()), (30, "target_unusable"), "{ran:?}");
         is(&ran.json(), "target", "error", "write in");
@@ -550,23 +564,86 @@ fn retention() {
     assert!(found(&document, "retention").is_empty());
 }
 
-/// A service whose clock is wrong, and one of a version that tells less.
+/// Answers questions for the path that begins so with this body, and others as if there were no such
+/// path; a service that does nothing else.
+fn pretending(status: &'static str, path: &'static str, body: String) -> SocketAddr {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = move |asked: &str| {
+        let (status, body) = match asked.split(' ').nth(1) {
+            Some("/health") => ("200 OK", "{}"),
+            Some(there) if there == path => (status, &*body),
+            _ => ("404 Not Found", r#"{"error":{"code":"not_found","message":"no such path"}}"#),
+        };
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status}\r\nneo4j-backup-api: 1\r\ncontent-type: application/json\r\n\
+             connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut request = [0; 4096];
+            let read = stream.read(&mut request).unwrap_or(0);
+            let _ = stream.write_all(answer(&String::from_utf8_lossy(&request[..read])).as_bytes());
+        }
+    });
+    address
+}
+
+/// A service whose clock is wrong, one of a version that tells less, one that has other troubles; and
+/// one that is not on this host.
 #[test]
 fn other_services() {
-    let answer = |time: &str| -> &'static [u8] {
-        let body = format!("{{\"service_version\":\"9\",{time}\"databases\":[]}}");
-        let length = body.len();
-        let text = format!(
-            "HTTP/1.1 200 OK\r\nneo4j-backup-api: 1\r\ncontent-type: application/json\r\n\
-             connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-        );
-        Box::leak(text.into_bytes().into_boxed_slice())
+    let list = |more: &str| {
+        let database = r#"{"name":"neo4j","state":"online"}"#;
+        let body = format!("{{\"service_version\":\"9\",{more}\"databases\":[{database}]}}");
+        pretending("200 OK", "/v1/databases", body)
     };
-    let look_at = |time: &str| {
-        let address = answering(answer(time)).to_string();
-        look(&["-host", &address], 21, "no_such_database")
+    let look_at = |address: SocketAddr, status, code| {
+        look(&["-host", &format!("127.0.0.1:{}", address.port())], status, code)
     };
-    is(&look_at("\"time\":1000,"), "clock", "warning", "behind");
-    is(&look_at("\"time\":99999999999999,"), "clock", "warning", "ahead of");
-    assert!(found(&look_at(""), "clock").is_empty());
+    let document = look_at(list(""), 0, "");
+    is(&document, "history", "warning", "the service does not tell");
+    is(&document, "retention", "warning", "the same version");
+    assert!(found(&document, "clock").is_empty());
+    is(&look_at(list("\"time\":1000,"), 0, ""), "clock", "warning", "behind");
+    let ahead = list("\"time\":99999999999999,");
+    is(&look_at(ahead, 0, ""), "clock", "warning", "ahead of");
+
+    let trouble = r#"{"error":{"code":"source_unusable","message":"not a Neo4j data directory"}}"#;
+    let trouble = pretending("422 Unprocessable", "/v1/databases", trouble.to_owned());
+    let document = look_at(trouble, 20, "source_unusable");
+    is(&document, "service", "error", "not a Neo4j");
+
+    // Reached by an address that is not loopback's.
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "n4b_secret").unwrap();
+    let beyond = format!("0.0.0.0:{}", list("").port());
+    let document = look(&["-host", &beyond, "--token-file", token.to_str().unwrap()], 0, "");
+    is(&document, "certificate", "warning", "--tls-cert");
+    let said = found(&document, "token");
+    let [warned, accepted] = said.as_slice() else { panic!("{document:#}") };
+    assert_eq!((&warned["status"], &accepted["status"]), (&"warning".into(), &"ok".into()));
+}
+
+/// All sessions are taken: a backup would be turned away, and so is the question.
+#[test]
+fn a_busy_service() {
+    let setting = Setting::new("");
+    let service = setting.serve();
+    let open = || {
+        let mut stream = TcpStream::connect(&service.address).unwrap();
+        let body = r#"{"database":"neo4j"}"#;
+        let head = "POST /v1/sessions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length:";
+        write!(stream, "{head} {}\r\n\r\n{body}", body.len()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    };
+    (0..8).for_each(|_| open());
+    let document = setting.look(&service, 14, "service_busy");
+    is(&document, "history", "error", "too many sessions");
 }

@@ -114,6 +114,7 @@ impl Run<'_> {
         let joined = match entry {
             None => {
                 needs.at_least_bytes = needs.at_least_bytes.saturating_add(size_bytes);
+                needs.makes_full = true;
                 self.full(name, findings).await;
                 None
             }

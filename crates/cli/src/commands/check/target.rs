@@ -11,7 +11,7 @@ use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
 use crate::units;
 
-/// What must be left over when a copy begins.
+/// What must be left over when a full copy begins.
 const SPARE_BYTES: u64 = 16 << 20;
 
 /// The target, as far as the checks that follow need it.
@@ -31,6 +31,8 @@ pub struct Needs {
     pub full_bytes: u64,
     /// Whether some database has a backup.
     pub has_backup: bool,
+    /// Whether some database gets a full backup.
+    pub makes_full: bool,
 }
 
 /// Looks at the target, and tells.
@@ -85,7 +87,8 @@ pub fn space(dir: &Path, needs: Option<Needs>, findings: &mut Findings) {
         return findings.ok(check, format!("{is_free}; what a backup needs is not known"));
     };
     let least = units::bytes(needs.at_least_bytes);
-    if free < needs.at_least_bytes.saturating_add(SPARE_BYTES) {
+    let spare = if needs.makes_full { SPARE_BYTES } else { 0 };
+    if free < needs.at_least_bytes.saturating_add(spare) {
         let message = format!("{}: a backup needs {least}, {is_free}", dir.display());
         return findings.error(check, Failure::new(ExitCode::NoSpace, message));
     }
