@@ -1,7 +1,7 @@
 //! Host and port, as `-host` and `-port` or `--listen` give them.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use wire::api::DEFAULT_PORT;
 
@@ -25,6 +25,14 @@ impl Address {
                 Ok(Self { host, port: port.or(port_of_host).unwrap_or(DEFAULT_PORT) })
             }
         }
+    }
+}
+
+impl Address {
+    /// Whether what goes there stays on this host.
+    pub fn is_this_host(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 }
 

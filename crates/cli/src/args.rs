@@ -41,6 +41,14 @@ Examples:
   neo4j-backup restore --from /backups/db1 --to /tmp/data --database neo4j --before 4711
   neo4j-backup restore --from /backups/db1 --to /tmp/data --until 2026-11-24T09:30:00+01:00";
 
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  neo4j-backup check -host db1 -to /backups/db1 --ca ca.pem --token-file token
+  neo4j-backup check -host db1 --json                     (the service alone, without a target)
+  neo4j-backup check --config /etc/neo4j/neo4j.conf       (on the server's host: would serve work?)
+  neo4j-backup check --config /etc/neo4j/neo4j.conf --listen 0.0.0.0:6362 \\
+      --tls-cert cert.pem --tls-key key.pem --token-file tokens";
+
 const TOKEN_EXAMPLES: &str = "\
 Example:
   neo4j-backup token --name nightly --client-file ~/nightly.token --token-file /etc/neo4j/tokens";
@@ -80,6 +88,12 @@ pub enum Command {
     /// Put databases of a backup where Neo4j starts on them
     #[command(after_help = end(RESTORE_EXAMPLES, &RESTORE_CODES))]
     Restore(RestoreArgs),
+    /// Look whether a backup would work now: from a client, or on the server's host
+    ///
+    /// Nothing is copied and nothing is written, neither to the target nor beside Neo4j. All checks are
+    /// made, each ends with `ok`, `warning` or `error`; only errors make the run fail.
+    #[command(after_help = end(CHECK_EXAMPLES, &CHECK_CODES))]
+    Check(CheckArgs),
     /// Make a token that lets a client in
     #[command(after_help = end(TOKEN_EXAMPLES, &TOKEN_CODES))]
     Token(TokenArgs),
@@ -270,6 +284,58 @@ pub struct RestoreArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("side").required(true).args(["host", "config", "data"]))]
+pub struct CheckArgs {
+    /// The service's host, also with `:PORT`; without a value this host
+    #[arg(long, value_name = "HOST", num_args = 0..=1, default_missing_value = "127.0.0.1")]
+    pub host: Option<String>,
+    /// The service's port [default: 6362]
+    #[arg(long, conflicts_with_all = ["config", "data"])]
+    pub port: Option<u16>,
+    /// The directory of the backup, which may be missing; without it only the service is looked at
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "data"])]
+    pub to: Option<PathBuf>,
+    /// Use TLS, and trust the certificates of this authority
+    #[arg(long, value_name = "PEM", conflicts_with_all = ["config", "data"])]
+    pub ca: Option<PathBuf>,
+    /// This client's certificate chain
+    #[arg(long, value_name = "PEM", requires_all = ["client_key", "ca"])]
+    pub client_cert: Option<PathBuf>,
+    /// The private key of the client's certificate
+    #[arg(long, value_name = "PEM", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
+    /// On the server's host: the server's neo4j.conf
+    #[arg(long, value_name = "NEO4J_CONF")]
+    pub config: Option<PathBuf>,
+    /// On the server's host: the server's data directory, in place of --config
+    #[arg(long, value_name = "DATA_DIR")]
+    pub data: Option<PathBuf>,
+    /// As for `serve`: where it is to accept connections
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "host")]
+    pub listen: Option<String>,
+    /// As for `serve`: the service's certificate chain
+    #[arg(long, value_name = "PEM", requires = "tls_key", conflicts_with = "host")]
+    pub tls_cert: Option<PathBuf>,
+    /// As for `serve`: the certificate's private key
+    #[arg(long, value_name = "PEM", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// As for `serve`: the authority of the clients' certificates
+    #[arg(long, value_name = "PEM", requires = "tls_cert")]
+    pub client_ca: Option<PathBuf>,
+    /// As for `serve`: allow an address other than loopback without TLS and authentication
+    #[arg(long, conflicts_with = "host")]
+    pub insecure: bool,
+    /// With --host the file that holds this client's token, else the service's file of tokens
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Only the databases whose names match; may be repeated [default: all]
+    #[arg(long = "database", value_name = "GLOB")]
+    pub databases: Vec<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
 pub struct TokenArgs {
     /// What the token is called in the service's file and log
     #[arg(long)]
@@ -313,6 +379,7 @@ impl Command {
             Self::Backup(args) => of(&args.output),
             Self::Verify(args) => of(&args.output),
             Self::Restore(args) => of(&args.output),
+            Self::Check(args) => of(&args.output),
             Self::Info(args) => Output { json: args.json, quiet: false },
             Self::Serve(_) | Self::Token(_) | Self::Generate { .. } => {
                 Output { json: false, quiet: false }
@@ -372,6 +439,29 @@ const RESTORE_CODES: [E; 11] = [
     E::DatabaseRunning,
     E::OutOfRange,
     E::CorruptData,
+];
+const CHECK_CODES: [E; 21] = [
+    E::BadConfiguration,
+    E::CannotListen,
+    E::Disabled,
+    E::CannotConnect,
+    E::WrongService,
+    E::NotAuthorised,
+    E::ConnectionLost,
+    E::ServiceBusy,
+    E::ServiceFailed,
+    E::SourceUnusable,
+    E::NoSuchDatabase,
+    E::LogsPruned,
+    E::OtherStore,
+    E::Diverged,
+    E::TargetUnusable,
+    E::TargetInUse,
+    E::NoSpace,
+    E::NoBackup,
+    E::BackupChanged,
+    E::CorruptData,
+    E::CheckFailed,
 ];
 const TOKEN_CODES: [E; 4] = [E::BadConfiguration, E::TargetUnusable, E::TargetExists, E::NoSpace];
 

@@ -1,6 +1,7 @@
 //! One module per command: flags in, libraries called, results told.
 
 mod backup;
+mod check;
 mod generate;
 mod info;
 mod report;
@@ -21,6 +22,7 @@ pub fn run(command: Command, output: Output) -> Ended {
         Command::Info(args) => info::run(&args, output),
         Command::Verify(args) => verify::run(args, output),
         Command::Restore(args) => restore::run(args, output),
+        Command::Check(args) => check::run(args, output),
         Command::Token(args) => token::run(&args),
         Command::Generate(args) => generate::run(&args),
     }

@@ -130,6 +130,9 @@ exit_codes! {
     CorruptData = 40 "corrupt_data":
         "bytes are wrong: in the source, on the way or in the backup";
         "the message names file and offset; make a new backup, and check the disk it lay on".
+    CheckFailed = 41 "check_failed":
+        "check found several errors, of different kinds";
+        "see the hint of each; run check again when they are mended".
     Partial = 50 "partial":
         "several databases, of which some failed, or all in different ways";
         "see the error of each database; those without one are complete".
@@ -182,7 +185,9 @@ pub fn markdown() -> String {
             writeln!(text, "| {} | `{}` | {} | {} |", row.status, row.word, row.meaning, row.hint);
     }
     text.push_str(
-        "\nA run over several databases goes on after a failure. If all failed the same way, the \
+        "\n`check` makes all its checks. If all its errors are of one kind, the status is theirs; \
+         otherwise it is\n41. Warnings are no errors.\n\n\
+         A run over several databases goes on after a failure. If all failed the same way, the \
          status is that\nfailure's; otherwise it is 50, and with `--json` each failed database \
          has its own `error`.\nOnce the service is gone, the databases that are left fail with 13 \
          without being tried.\n\n\

@@ -3,8 +3,11 @@
 //! `neo4j.conf` is read, then `neo4j-backup.conf` beside it, which has the same syntax and goes before
 //! it: a Community server refuses to start on settings that it does not know, so ours stand there.
 
+mod logs;
+
 use std::path::Path;
 
+use service::LogSettings;
 use source::Config;
 
 use crate::address::Listen;
@@ -25,21 +28,24 @@ pub struct Settings {
     pub enabled: bool,
     /// Where to listen, if it says so.
     pub listen: Option<Listen>,
+    /// What it says of the transaction logs; `None` where no configuration was read.
+    pub logs: Option<LogSettings>,
 }
 
 impl Settings {
     /// What holds where there is no configuration.
-    pub const DEFAULT: Self = Self { enabled: true, listen: None };
+    pub const DEFAULT: Self = Self { enabled: true, listen: None, logs: None };
 
     /// Reads what stands in a server's configuration, and in ours beside it.
     pub fn read(neo4j: Config) -> Result<Self> {
+        let logs = Some(logs::read(&neo4j));
         let own = neo4j.path().parent().unwrap_or(Path::new("")).join(OWN_NAME);
         let mut files = vec![neo4j];
         // A link that leads to nothing is a mistake, and no configuration.
         if std::fs::symlink_metadata(&own).is_ok() {
             files.insert(0, Config::read(&own)?);
         }
-        Ok(Self { enabled: enabled(&files)?, listen: listen(&files)? })
+        Ok(Self { enabled: enabled(&files)?, listen: listen(&files)?, logs })
     }
 }
 
@@ -85,8 +91,10 @@ mod tests {
 
     #[test]
     fn both_spellings_in_both_files() {
-        assert_eq!(read("", None).unwrap(), Settings::DEFAULT);
-        assert_eq!(read("x=y", Some("")).unwrap(), Settings::DEFAULT);
+        for (neo4j, own) in [("", None), ("x=y", Some(""))] {
+            let logs = Some(LogSettings::default());
+            assert_eq!(read(neo4j, own).unwrap(), Settings { logs, ..Settings::DEFAULT });
+        }
         for name in ENABLED {
             assert!(!read(&format!("{name}=FALSE"), None).unwrap().enabled);
             assert!(!read("", Some(&format!("{name}=false"))).unwrap().enabled);

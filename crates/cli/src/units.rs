@@ -146,6 +146,19 @@ pub fn time(time: Duration) -> String {
     }
 }
 
+/// A long time: `59 min`, `1 h 05 min`, `1 day 22 h`, `40 days`.
+pub fn span(time: Duration) -> String {
+    let minutes = time.as_secs() / 60;
+    let (days, hours) = (minutes / 1440, minutes / 60);
+    match days {
+        0 if hours == 0 => format!("{minutes} min"),
+        0 => format!("{hours} h {:02} min", minutes % 60),
+        1 => format!("1 day {} h", hours % 24),
+        2..=9 => format!("{days} days {} h", hours % 24),
+        _ => format!("{days} days"),
+    }
+}
+
 /// RFC 3339 in UTC with milliseconds.
 pub fn timestamp(unix_ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(unix_ms) {
@@ -207,6 +220,11 @@ mod tests {
         assert_eq!(time(Duration::from_millis(12_340)), "12.3 s");
         assert_eq!(time(Duration::from_secs(245)), "4 min 05 s");
         assert_eq!(time(Duration::from_secs(7620)), "2 h 07 min");
+        assert_eq!(span(Duration::from_mins(59)), "59 min");
+        assert_eq!(span(Duration::from_mins(65)), "1 h 05 min");
+        assert_eq!(span(Duration::from_hours(46)), "1 day 22 h");
+        assert_eq!(span(Duration::from_hours(75)), "3 days 3 h");
+        assert_eq!(span(Duration::from_hours(241)), "10 days");
         assert_eq!(timestamp(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(timestamp(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
     }

@@ -21,8 +21,8 @@ const MAX_DATABASES: usize = 10_000;
 /// A client of one service.
 #[derive(Clone, Debug)]
 pub struct Client {
-    options: ClientOptions,
-    http: Arc<Http>,
+    pub(crate) options: ClientOptions,
+    pub(crate) http: Arc<Http>,
 }
 
 impl Client {
@@ -132,7 +132,7 @@ impl Client {
 }
 
 /// An error whose code nobody knows is no answer of ours.
-fn first_contact(failure: Failure) -> Error {
+pub(crate) fn first_contact(failure: Failure) -> Error {
     match Error::from(failure) {
         Error::Remote(ErrorDetail { code: ErrorCode::Unknown, message, .. }) => {
             Error::Protocol(message)

@@ -301,19 +301,16 @@ fn innermost(error: &dyn std::error::Error) -> String {
     innermost
 }
 
-fn tls_config(options: Option<&TlsOptions>) -> Result<rustls::ClientConfig> {
+pub(crate) fn tls_config(options: Option<&TlsOptions>) -> Result<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| Error::Options(e.to_string()))?;
-    let mut roots = rustls::RootCertStore::empty();
     let Some(options) = options else {
+        let roots = rustls::RootCertStore::empty();
         return Ok(builder.with_root_certificates(roots).with_no_client_auth());
     };
-    for certificate in certificates(&options.ca)? {
-        roots.add(certificate).map_err(|e| unusable(&options.ca, &e))?;
-    }
-    let builder = builder.with_root_certificates(roots);
+    let builder = builder.with_root_certificates(roots(&options.ca)?);
     match &options.client {
         None => Ok(builder.with_no_client_auth()),
         Some((cert, key)) => {
@@ -324,7 +321,16 @@ fn tls_config(options: Option<&TlsOptions>) -> Result<rustls::ClientConfig> {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+/// The authorities of a file.
+pub(crate) fn roots(path: &Path) -> Result<rustls::RootCertStore> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|e| unusable(path, &e))?;
+    }
+    Ok(roots)
+}
+
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(|e| unusable(path, &e))?;

@@ -12,11 +12,13 @@
 //! # }
 //! ```
 
+mod certificate;
 mod client;
 mod copy;
 mod error;
 mod fetch;
 mod http;
+mod look;
 mod options;
 mod patience;
 mod plan;
@@ -25,6 +27,7 @@ mod rate;
 mod receive;
 mod sink;
 
+pub use certificate::{Certificate, Shown};
 pub use client::Client;
 pub use copy::{Copy, CopyReport, EndOptions, Stored};
 pub use error::{Error, Result};

@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod access;
 mod disk;
 mod error;
 pub mod fault;
@@ -30,6 +31,7 @@ mod place;
 mod read;
 mod tree;
 
+pub use access::{check_readable, check_writable_dir};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Error, Kind, Result};
 pub use flusher::Flusher;

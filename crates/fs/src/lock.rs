@@ -12,6 +12,9 @@ use rustix::io::Errno;
 
 use crate::{Error, Kind, Place, Result};
 
+/// A look at who holds a lock ([`Lock::holder`]) holds it itself, for a moment: not as long as this.
+const GLANCE: Duration = Duration::from_millis(20);
+
 /// What to do when another process holds the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
@@ -77,7 +80,7 @@ impl Lock {
                 Err(e) => return Err(Error::os("lock", path)(e)),
             }
             let waited_enough = match busy {
-                Busy::Fail => true,
+                Busy::Fail => since.elapsed() >= GLANCE,
                 Busy::Wait(limit) => since.elapsed() >= limit,
             };
             if waited_enough {
@@ -86,13 +89,36 @@ impl Lock {
                     ..Error::os("lock", path)(Errno::WOULDBLOCK)
                 });
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(match busy {
+                Busy::Fail => GLANCE,
+                Busy::Wait(_) => Duration::from_millis(100),
+            });
         }
         // What is in the file helps people only, so a full disk is no reason to fail here.
         if let Err(error) = write_holder(&mut file) {
             tracing::debug!(path = %path.display(), %error, "cannot write the holder down");
         }
         Ok(Self { _file: file })
+    }
+
+    /// Who holds the lock at present. Makes and writes nothing, not even a lock file.
+    pub fn holder(path: &Path) -> Result<Option<Holder>> {
+        let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+        let opened = OpenOptions::new().read(true).custom_flags(no_follow).open(path);
+        let mut file = match opened {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("open lock file", path)(error)),
+        };
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockShared) {
+                // Let go with the file.
+                Ok(()) => return Ok(None),
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(Some(read_holder(&mut file))),
+                Err(e) => return Err(Error::os("lock", path)(e)),
+            }
+        }
     }
 }
 
@@ -142,7 +168,11 @@ mod tests {
         assert_eq!(holder.pid, std::process::id());
         assert!(!holder.host.is_empty());
         assert!(holder.since_unix_seconds > 0);
+        assert_eq!(Lock::holder(&path).unwrap(), Some(holder));
         drop(first);
+        assert_eq!(Lock::holder(&path).unwrap(), None);
+        assert_eq!(Lock::holder(&dir.path().join("none")).unwrap(), None);
+        assert!(!dir.path().join("none").exists());
         drop(Lock::take(&path, Busy::Fail).unwrap());
     }
 

@@ -53,6 +53,7 @@ mod error;
 mod history;
 mod increment;
 mod layout;
+mod look;
 mod manifest;
 mod mirror;
 mod staged;
@@ -66,6 +67,7 @@ pub use error::{Error, Result};
 pub use history::{Cut, Point, Transaction, Until, find_cut, transactions};
 pub use increment::Increment;
 pub use layout::{Area, MANIFEST_NAME, is_database_name};
+pub use look::{Look, look};
 pub use manifest::{
     BackupType, Checkpoint, DatabaseEntry, FORMAT_VERSION, FileEntry, FileKind, LastTx, LeftOut,
     Manifest, Reason,

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use formats::StoreId;
 use wire::api::{
-    After, Checked, CheckpointInfo, Database, DatabaseState, ErrorDetail, FileInfo, Finished,
-    LeftOut,
+    After, Checked, CheckpointInfo, Database, DatabaseState, ErrorCode, ErrorDetail, FileInfo,
+    Finished, LeftOut, Logs,
 };
+
+use crate::answer::detail;
 
 /// The databases of one server. Called from blocking threads.
 pub trait Catalog: Send + Sync + 'static {
@@ -21,6 +23,14 @@ pub trait Catalog: Send + Sync + 'static {
     /// When there is no such database, or when it cannot be copied. An increment also when it is not
     /// the same store, when the server's history is another one, or when its logs are pruned.
     fn begin(&self, database: &str, after: Option<&After>) -> Result<Begun, ErrorDetail>;
+    /// What there is of a database's transaction logs. Settings and time are left to the caller.
+    ///
+    /// # Errors
+    /// When there is no such database, or when its logs cannot be read.
+    fn logs(&self, database: &str) -> Result<Logs, ErrorDetail> {
+        let message = format!("nothing is known of the logs of {database:?}");
+        Err(detail(ErrorCode::NotFound, message, None))
+    }
 }
 
 /// A hot copy that has begun, and what is known of it from the start.

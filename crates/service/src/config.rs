@@ -9,6 +9,7 @@ use globset::GlobSet;
 
 use crate::catalog::Catalog;
 use crate::error::Error;
+use crate::log_settings::LogSettings;
 use crate::token::TokenFile;
 
 /// How to serve which databases.
@@ -27,6 +28,8 @@ pub struct ServiceConfig {
     pub tokens: Option<TokenFile>,
     /// Listen beyond loopback without TLS or without authentication all the same.
     pub insecure: bool,
+    /// What the server's configuration says of its logs, where it was read.
+    pub log_settings: Option<LogSettings>,
     /// Bounds on what clients may use up.
     pub limits: Limits,
 }
@@ -64,6 +67,16 @@ pub struct Limits {
     pub stall_timeout: Duration,
 }
 
+impl TlsConfig {
+    /// Fails if TLS cannot be spoken with these files.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] names the file.
+    pub fn check(&self) -> Result<(), Error> {
+        crate::tls::acceptor(self).map(drop)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -91,12 +104,16 @@ impl ServiceConfig {
             tls: None,
             tokens: None,
             insecure: false,
+            log_settings: None,
             limits: Limits::default(),
         }
     }
 
     /// Refuses to show a server's data to a network without TLS and authentication.
-    pub(crate) fn check_security(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::Insecure`].
+    pub fn check_security(&self) -> Result<(), Error> {
         if self.listen.ip().is_loopback() {
             return Ok(());
         }

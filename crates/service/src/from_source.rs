@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use source::{Error, Installation, State};
 use wire::api::{
     After, Checked, CheckpointInfo, Database, DatabaseState, ErrorCode, ErrorDetail, FileInfo,
-    FileKind, Finished, LastTx, LeftOut, StaleFile,
+    FileKind, Finished, LastTx, LeftOut, LogFile, Logs, MAX_LOG_FILES, StaleFile,
 };
 
 use crate::answer::detail;
@@ -35,25 +35,48 @@ impl Catalog for Installation {
             return increment(&database, after);
         }
         let copy = source::HotCopy::begin(&database).map_err(|e| refuse(&e))?;
-        let c = copy.checkpoint();
         let left_out = copy.left_out().iter();
         Ok(Begun {
             state: state(copy.state()),
             store_id: copy.store_id().clone(),
             external_uuid: hex(&copy.external_uuid()),
-            checkpoint: Some(CheckpointInfo {
-                tx_id: c.tx_id,
-                position: c.oldest_not_completed.min(c.position),
-                time: c.time,
-                kernel_version: c.kernel_version,
-                reason: c.reason.clone(),
-            }),
+            checkpoint: Some(checkpoint(copy.checkpoint())),
             files: copy.files().into_iter().map(file).collect(),
             left_out: left_out
                 .map(|l| LeftOut { path: l.path.clone(), reason: l.reason.clone() })
                 .collect(),
             copy: Box::new(copy),
         })
+    }
+
+    fn logs(&self, database: &str) -> Result<Logs, ErrorDetail> {
+        let database = self.database(database).map_err(|e| refuse(&e))?;
+        let found = database.log_files(MAX_LOG_FILES).map_err(|e| refuse(&e))?;
+        let files = found.files.iter().map(|file| LogFile {
+            version: file.version,
+            size_bytes: file.size_bytes,
+            first_tx_id: file.first.map(|(tx_id, _)| tx_id),
+            first_commit_time: file.first.map(|(_, time)| time),
+        });
+        Ok(Logs {
+            retention_policy: None,
+            rotation_size_bytes: None,
+            checkpoint_interval_ms: None,
+            time: found.checkpoint.time,
+            files_count: found.count,
+            files: files.collect(),
+            checkpoint: checkpoint(&found.checkpoint),
+        })
+    }
+}
+
+fn checkpoint(c: &formats::checkpoint::Checkpoint) -> CheckpointInfo {
+    CheckpointInfo {
+        tx_id: c.tx_id,
+        position: c.oldest_not_completed.min(c.position),
+        time: c.time,
+        kernel_version: c.kernel_version,
+        reason: c.reason.clone(),
     }
 }
 

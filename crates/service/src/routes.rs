@@ -1,21 +1,22 @@
 //! The routes of the API.
 
+mod databases;
 mod sessions;
 
 use std::sync::Arc;
 
 use axum::Json;
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use axum::{Extension, Router};
 use tokio::sync::Semaphore;
-use wire::api::{API_HEADER, API_VERSION, DatabaseList, ErrorCode};
+use wire::api::{API_HEADER, API_VERSION, ErrorCode};
 
-use crate::answer::{Answer, Refusal, blocking};
-use crate::auth::{self, Identity};
+use crate::answer::Refusal;
+use crate::auth;
 use crate::config::ServiceConfig;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
@@ -30,6 +31,8 @@ const HEALTH: &str = "/health";
 const METRICS: &str = "/metrics";
 const OPENAPI_JSON: &str = "/openapi.json";
 const DATABASES: &str = "/v1/databases";
+const LOGS: &str = "/v1/databases/{database}/logs";
+const CHECK_DATABASE: &str = "/v1/databases/{database}/check";
 const SESSIONS: &str = "/v1/sessions";
 const SESSION: &str = "/v1/sessions/{id}";
 const FINISH: &str = "/v1/sessions/{id}/finish";
@@ -39,11 +42,13 @@ const CHECK: &str = "/v1/sessions/{id}/files/{file}/check";
 
 /// Every route, for the test that compares it with the OpenAPI document.
 #[cfg(test)]
-const ROUTES: [(&str, &str); 11] = [
+const ROUTES: [(&str, &str); 13] = [
     ("get", HEALTH),
     ("get", METRICS),
     ("get", OPENAPI_JSON),
     ("get", DATABASES),
+    ("get", LOGS),
+    ("post", CHECK_DATABASE),
     ("post", SESSIONS),
     ("get", SESSION),
     ("delete", SESSION),
@@ -79,7 +84,9 @@ impl Shared {
 /// The router, without what a connection adds.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let with_backup_scope = Router::new()
-        .route(DATABASES, get(databases))
+        .route(DATABASES, get(databases::list))
+        .route(LOGS, get(databases::logs))
+        .route(CHECK_DATABASE, post(databases::check))
         .route(SESSIONS, post(sessions::open))
         .route(SESSION, get(sessions::status))
         .route(SESSION, delete(sessions::close))
@@ -134,17 +141,6 @@ async fn openapi() -> impl IntoResponse {
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.render())
-}
-
-async fn databases(
-    State(shared): State<Arc<Shared>>,
-    Extension(_): Extension<Identity>,
-) -> Answer<Json<DatabaseList>> {
-    let catalog = Arc::clone(&shared.config.catalog);
-    let mut databases = blocking(move || catalog.databases()).await?;
-    databases.retain(|database| shared.config.shows(&database.name));
-    let service_version = env!("CARGO_PKG_VERSION").to_owned();
-    Ok(Json(DatabaseList { service_version, databases }))
 }
 
 #[cfg(test)]

@@ -15,6 +15,18 @@ pub struct Certificates {
 impl Certificates {
     /// Makes them, in a directory that may be there already.
     pub fn make(dir: &Path) -> Result<Self> {
+        Self::make_until(dir, None)
+    }
+
+    /// The same, valid until so many days from now, all but the authority's own; before now if negative.
+    pub fn make_for_days(dir: &Path, days: i64) -> Result<Self> {
+        let end = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        let end = end.checked_add(jiff::Span::new().try_days(days)?)?;
+        let (month, day) = (u8::try_from(end.month())?, u8::try_from(end.day())?);
+        Self::make_until(dir, Some((end.year().into(), month, day)))
+    }
+
+    fn make_until(dir: &Path, end: Option<(i32, u8, u8)>) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let mut params = CertificateParams::new(vec![])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -22,8 +34,11 @@ impl Certificates {
         std::fs::write(dir.join("ca.pem"), ca.pem())?;
         for (name, subject) in [("server", "127.0.0.1"), ("client", "backup")] {
             let key = KeyPair::generate()?;
-            let certificate =
-                CertificateParams::new(vec![subject.to_owned()])?.signed_by(&key, &ca)?;
+            let mut params = CertificateParams::new(vec![subject.to_owned()])?;
+            if let Some((year, month, day)) = end {
+                params.not_after = rcgen::date_time_ymd(year, month, day);
+            }
+            let certificate = params.signed_by(&key, &ca)?;
             std::fs::write(dir.join(format!("{name}.pem")), certificate.pem())?;
             std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem())?;
         }

@@ -1,7 +1,11 @@
 //! The JSON types of the HTTP API, version 1. `docs/openapi.json` says the same to other clients.
 
+mod logs;
+
 use formats::{Checksum, LogPosition, StoreId, TimestampMs, TxId};
 use serde::{Deserialize, Serialize};
+
+pub use logs::{CheckDatabase, CheckedDatabase, LogFile, Logs, MAX_LOG_FILES};
 
 /// The port of the service, as the manual has it.
 pub const DEFAULT_PORT: u16 = 6362;
@@ -27,6 +31,9 @@ pub const MAX_WAIT_SECONDS: u64 = 30;
 pub struct DatabaseList {
     /// Version of the service.
     pub service_version: String,
+    /// The service's clock.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub time: Option<TimestampMs>,
     /// Every database that the service shows, `system` too.
     pub databases: Vec<Database>,
 }

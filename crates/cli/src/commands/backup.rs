@@ -1,9 +1,13 @@
 //! `backup`: copies databases from a service, one after the other.
 
-mod choose;
+pub(super) mod choose;
 mod copy;
 mod follow;
 mod tell;
+
+pub(super) use copy::blocking;
+
+use std::path::Path;
 
 use client::{Client, ClientOptions, TlsOptions};
 use fs::Busy;
@@ -22,10 +26,10 @@ const BLOCKING_THREADS: usize = 24;
 
 /// What became of each database.
 #[derive(Default)]
-struct Results {
+pub(super) struct Results {
     done: Vec<DatabaseEntry>,
-    failed: Vec<(String, Failure)>,
-    skipped: Vec<(String, String)>,
+    pub(super) failed: Vec<(String, Failure)>,
+    pub(super) skipped: Vec<(String, String)>,
 }
 
 pub fn run(args: BackupArgs, output: Output) -> Ended {
@@ -123,22 +127,25 @@ fn client_options(args: &BackupArgs, address: &Address, output: Output) -> Resul
     options.limit_rate_bytes_per_s = args.limit_rate;
     options.parallel = args.parallel.map_or(options.parallel, usize::from);
     if let Some(path) = &args.token_file {
-        let refuse = |what: &str| {
-            let message = format!("{}: {what}", path.display());
-            Failure::new(ExitCode::BadConfiguration, message)
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| refuse(&error.to_string()))?;
-        let token = text.trim();
-        if token.is_empty() || token.contains(|c: char| c.is_whitespace() || !c.is_ascii_graphic())
-        {
-            return Err(refuse("not one token")
-                .hint("the client's file is the one that `token --client-file` made"));
-        }
-        let here = ["localhost", "127.0.0.1", "::1"].contains(&address.host.as_str());
-        if options.tls.is_none() && !here {
+        options.token = Some(read_token(path)?);
+        if options.tls.is_none() && !address.is_this_host() {
             output.warning(format!("the token goes to {address} without TLS; give --ca"));
         }
-        options.token = Some(token.to_owned());
     }
     Ok(options)
+}
+
+/// The secret in a client's file.
+pub(super) fn read_token(path: &Path) -> Result<String> {
+    let refuse = |what: &str| {
+        let message = format!("{}: {what}", path.display());
+        Failure::new(ExitCode::BadConfiguration, message)
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(&error.to_string()))?;
+    let token = text.trim();
+    if token.is_empty() || token.contains(|c: char| c.is_whitespace() || !c.is_ascii_graphic()) {
+        return Err(refuse("not one token")
+            .hint("the client's file is the one that `token --client-file` made"));
+    }
+    Ok(token.to_owned())
 }

@@ -55,6 +55,7 @@ fn configure(
     settings: Settings,
 ) -> Result<ServiceConfig> {
     let mut config = ServiceConfig::for_installation(installation);
+    config.log_settings = settings.logs.clone();
     (config.listen, config.last_port) = where_to_listen(args, settings)?;
     config.database_globs = globs(&args.databases)?;
     if let (Some(cert), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) {
@@ -73,7 +74,7 @@ fn configure(
 
 /// From --data, --config, $NEO4J_BACKUP_DATA, $NEO4J_CONF (a directory, as Neo4j has it, or the file)
 /// or ./conf.
-fn find_installation(args: &ServeArgs) -> Result<(Installation, Settings)> {
+pub(super) fn find_installation(args: &ServeArgs) -> Result<(Installation, Settings)> {
     let variable =
         || args.config.is_none().then(|| environment::value(environment::DATA)).flatten();
     if let Some(data) = args.data.clone().or_else(|| variable().map(PathBuf::from)) {
@@ -112,7 +113,7 @@ fn tell_databases(installation: &Installation) -> Result<()> {
 }
 
 /// By the flag (or its variable), else the configuration, else the default: the address, and the last port to try.
-fn where_to_listen(args: &ServeArgs, settings: Settings) -> Result<(SocketAddr, u16)> {
+pub(super) fn where_to_listen(args: &ServeArgs, settings: Settings) -> Result<(SocketAddr, u16)> {
     let refuse = |what: String| match &args.listen {
         Some(listen) => Failure::usage(format!("--listen {listen}: {what}")),
         None => {
@@ -131,7 +132,7 @@ fn where_to_listen(args: &ServeArgs, settings: Settings) -> Result<(SocketAddr, 
     Ok((address, last_port))
 }
 
-fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
+pub(super) fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
     if patterns.is_empty() {
         return Ok(None);
     }

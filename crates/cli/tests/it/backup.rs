@@ -238,7 +238,7 @@ fn no_backup_there() {
 
 /// Runs a shell script with a file system of its own at `$1`; `$0` is the executable. `None` where
 /// only root may mount and this is somebody else.
-fn mounted(script: &str, at: &Path, address: &str) -> Option<Ran> {
+pub fn mounted(script: &str, at: &Path, address: &str) -> Option<Ran> {
     std::fs::create_dir_all(at).unwrap();
     let mut unshare = std::process::Command::new("unshare");
     unshare.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_neo4j-backup")]);

@@ -57,6 +57,7 @@ fn status_and_word_are_stable() {
         (37, "out_of_range"),
         (38, "not_a_backup"),
         (40, "corrupt_data"),
+        (41, "check_failed"),
         (50, "partial"),
         (70, "internal"),
         (130, "interrupted"),

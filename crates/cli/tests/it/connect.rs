@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::run::run;
 
 /// Answers each connection with the same bytes, then closes it or stays silent.
-fn answering(bytes: &'static [u8]) -> SocketAddr {
+pub fn answering(bytes: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

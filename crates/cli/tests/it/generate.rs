@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use crate::run::run;
 
-const COMMANDS: [&str; 7] = ["serve", "backup", "info", "verify", "restore", "token", "generate"];
+const COMMANDS: [&str; 8] =
+    ["serve", "backup", "info", "verify", "restore", "check", "token", "generate"];
 
 /// What a tool says of a text on its standard input; `None` if the tool is not there.
 fn say(tool: &str, args: &[&str], text: &str) -> Option<std::process::Output> {

@@ -1,6 +1,8 @@
 //! The real executable: spellings, exit codes, JSON, and what it does to files it must not touch.
 
 mod backup;
+mod check;
+mod check_serve;
 mod codes;
 mod connect;
 mod environment;

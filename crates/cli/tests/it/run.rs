@@ -104,8 +104,13 @@ pub struct Service {
 impl Service {
     /// Serves a data directory on a free port and waits until it accepts.
     pub fn start(data: &Path, more: &[&str]) -> Self {
-        let mut command = command(["serve", "--listen", "127.0.0.1:0", "--data"]);
-        command.arg(data).args(more).env("NEO4J_BACKUP_LOG", "warn");
+        Self::start_with("--data", data, more)
+    }
+
+    /// The same with `--config` and a configuration file.
+    pub fn start_with(flag: &str, path: &Path, more: &[&str]) -> Self {
+        let mut command = command(["serve", "--listen", "127.0.0.1:0", flag]);
+        command.arg(path).args(more).env("NEO4J_BACKUP_LOG", "warn");
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

@@ -29,6 +29,16 @@ fn nonsense_is_a_usage_error() {
         "serve --config a --data b",
         "serve --tls-cert a",
         "token",
+        "check",
+        "check -to /nowhere/x",
+        "check -host h --config a",
+        "check --config a --data b",
+        "check --config a -to /nowhere/x",
+        "check --config a --ca b",
+        "check -host h --listen :1",
+        "check -host h --insecure",
+        "check -host h:1 -port 2",
+        "check -host h --database [",
     ] {
         let ran = run_line(line);
         assert_eq!(ran.status, 2, "{line}: {ran:?}");
@@ -88,7 +98,7 @@ fn help_tells_examples_and_exit_codes() {
         assert_eq!(ran.status, 0, "{line}");
         assert!(ran.stdout.to_lowercase().contains("backup"), "{line}: {ran:?}");
     }
-    for command in ["serve", "backup", "info", "verify", "restore", "token"] {
+    for command in ["serve", "backup", "info", "verify", "restore", "check", "token"] {
         let ran = run([command, "--help"]);
         assert_eq!(ran.status, 0);
         assert!(ran.stdout.contains("Example"), "{command}");

@@ -101,9 +101,36 @@ fn every_field_is_in_the_document() {
         size_bytes: Some(1),
     };
     check("Database", &database);
-    check("DatabaseList", &DatabaseList { service_version: String::new(), databases: vec![] });
+    check(
+        "DatabaseList",
+        &DatabaseList {
+            service_version: String::new(),
+            time: Some(TimestampMs(1)),
+            databases: vec![],
+        },
+    );
+    let file = LogFile {
+        version: LogVersion(1),
+        size_bytes: 1,
+        first_tx_id: Some(TxId(1)),
+        first_commit_time: Some(TimestampMs(1)),
+    };
+    check("LogFile", &file);
+    let logs = Logs {
+        retention_policy: Some(String::new()),
+        rotation_size_bytes: Some(1),
+        checkpoint_interval_ms: Some(1),
+        checkpoint: checkpoint.clone(),
+        time: TimestampMs(1),
+        files_count: 1,
+        files: vec![file],
+    };
+    check("Logs", &logs);
+    let (state, files_count, size_bytes) = (DatabaseState::Online, 1, 1);
+    check("CheckedDatabase", &CheckedDatabase { state, files_count, size_bytes });
     let after = After { store_id: store_id.clone(), external_uuid: String::new(), last_tx };
     check("After", &after);
+    check("CheckDatabase", &CheckDatabase { after: Some(after.clone()) });
     check("OpenSession", &OpenSession { database: String::new(), after: Some(after) });
     check("LogPosition", &end);
     check("StoreId", &store_id);

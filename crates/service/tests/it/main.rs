@@ -1,5 +1,6 @@
 //! The service over raw HTTP, with a synthetic source.
 
+mod databases;
 mod idle;
 mod limits;
 mod sessions;

@@ -8,7 +8,7 @@ use formats::{Checksum, KernelVersion, LogPosition, LogVersion, StoreId, Timesta
 use service::{Begun, Catalog, HotCopy};
 use wire::api::{
     Checked, CheckpointInfo, Database, DatabaseState, ErrorCode, ErrorDetail, FileInfo, FileKind,
-    Finished, LastTx, LeftOut, StaleFile,
+    Finished, LastTx, LeftOut, LogFile, Logs, StaleFile,
 };
 
 /// Settings and traces of a synthetic source, shared by all its copies.
@@ -117,16 +117,38 @@ impl Catalog for Synthetic {
                 minor: 1,
             },
             external_uuid: "00".repeat(16),
-            checkpoint: Some(CheckpointInfo {
-                tx_id: TxId(7),
-                position: LogPosition { version: LogVersion(3), offset_bytes: 128 },
-                time: TimestampMs(3),
-                kernel_version: KernelVersion(20),
-                reason: "test".into(),
-            }),
+            checkpoint: Some(checkpoint()),
             files: infos(&self.0.files, 0),
             left_out: vec![LeftOut { path: "schema/index/x".into(), reason: "moved".into() }],
         })
+    }
+
+    fn logs(&self, _: &str) -> Result<Logs, ErrorDetail> {
+        let file = LogFile {
+            version: LogVersion(3),
+            size_bytes: 1 << 20,
+            first_tx_id: Some(TxId(5)),
+            first_commit_time: Some(TimestampMs(2)),
+        };
+        Ok(Logs {
+            retention_policy: None,
+            rotation_size_bytes: None,
+            checkpoint_interval_ms: None,
+            checkpoint: checkpoint(),
+            time: TimestampMs(1),
+            files_count: 1,
+            files: vec![file],
+        })
+    }
+}
+
+fn checkpoint() -> CheckpointInfo {
+    CheckpointInfo {
+        tx_id: TxId(7),
+        position: LogPosition { version: LogVersion(3), offset_bytes: 128 },
+        time: TimestampMs(3),
+        kernel_version: KernelVersion(20),
+        reason: "test".into(),
     }
 }
 

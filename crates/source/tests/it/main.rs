@@ -5,3 +5,4 @@ mod derived;
 mod ends;
 mod home;
 mod increment;
+mod log_files;

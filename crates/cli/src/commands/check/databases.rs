@@ -1,0 +1,213 @@
+//! Each database: its state, its backup, whether an increment could begin, and for how long yet.
+
+use std::time::Duration;
+
+use client::{Client, Error};
+use formats::LogVersion;
+use formats::txlog::LogHeader;
+use mirror::{Backup, DatabaseEntry};
+use wire::api::{After, Database, DatabaseList, ErrorCode, Logs};
+
+use super::estimate::Needed;
+use super::findings::{Check, Findings};
+use super::retention::{self, For};
+use super::target::Needs;
+use crate::commands::backup::choose::Globs;
+use crate::commands::backup::{Results, blocking};
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::units;
+
+/// A backup that is made now should be good for so long.
+const LEAST: Duration = Duration::from_hours(1);
+
+/// What the checks of one run share.
+struct Run<'a> {
+    client: &'a Client,
+    backup: Option<&'a Backup>,
+    has_target: bool,
+}
+
+/// Checks the databases that a run would copy. What such a run would write; `None` if that is not
+/// known.
+pub async fn check(
+    client: &Client,
+    list: &DatabaseList,
+    globs: &Globs,
+    backup: Option<&Backup>,
+    has_target: bool,
+    findings: &mut Findings,
+) -> Option<Needs> {
+    let mut results = Results::default();
+    let chosen = globs.choose(list.databases.clone(), &mut results);
+    for (name, failure) in results.failed {
+        findings.error(Check::of("database", &name), failure);
+    }
+    for (name, why) in results.skipped {
+        findings.warning(Check::of("database", &name), why, "the next run passes over it");
+    }
+    let run = Run { client, backup, has_target };
+    let mut needs = Needs::default();
+    for name in &chosen {
+        if let Some(database) = list.databases.iter().find(|database| database.name == *name) {
+            run.database(database, &mut needs, findings).await;
+        }
+    }
+    let entries = backup.map_or(&[][..], |backup| &backup.manifest().databases);
+    for entry in entries {
+        if !list.databases.iter().any(|database| database.name == entry.name) {
+            let message = "the service does not show it; its backup stays as it is";
+            let hint = "was it dropped, or does serve leave it out?";
+            findings.warning(Check::of("backup", &entry.name), message, hint);
+        }
+    }
+    Some(needs)
+}
+
+/// Without a service: the backups that are there.
+pub async fn backups_alone(backup: Option<&Backup>, findings: &mut Findings) {
+    let Some(backup) = backup else { return };
+    for entry in &backup.manifest().databases {
+        after(backup, entry, findings).await;
+    }
+}
+
+/// Tells of a backup that is there. What it ends with, if it can be gone on from.
+async fn after(backup: &Backup, entry: &DatabaseEntry, findings: &mut Findings) -> Option<After> {
+    let check = Check::of("backup", &entry.name);
+    let (owned, copied) = (backup.clone(), entry.clone());
+    let after = blocking(move || owned.after(&copied)).await.and_then(|after| Ok(after?));
+    let (last, size) = (&entry.last_tx, units::bytes(entry.size_bytes()));
+    let message = format!(
+        "{size}, up to transaction {} of {}; last run {}",
+        last.tx_id,
+        units::timestamp(last.commit_time.0),
+        units::timestamp(entry.finished.as_millisecond())
+    );
+    match &after {
+        Err(failure) => findings.error(check, failure.clone()),
+        Ok(_) if backup.is_unfinished(entry) => {
+            let message = format!("{message}; that run was cut off after its commit");
+            findings.warning(check, message, "the next run first completes it");
+        }
+        Ok(_) => findings.ok(check, message),
+    }
+    after.ok()
+}
+
+impl Run<'_> {
+    async fn database(&self, database: &Database, needs: &mut Needs, findings: &mut Findings) {
+        let name = &database.name;
+        let state = match database.state {
+            wire::api::DatabaseState::Online => "online",
+            _ => "offline",
+        };
+        let store = database.store_id.as_deref().unwrap_or("of an unknown format");
+        let format = store.split(':').next().unwrap_or(store);
+        let size = units::bytes(database.size_bytes.unwrap_or(0));
+        findings.ok(Check::of("database", name), format!("{state}, {format}, {size}"));
+        let entry =
+            self.backup.and_then(|backup| Some((backup, backup.manifest().database(name)?)));
+        let logs = self.client.logs(name).await;
+        let size_bytes = database.size_bytes.unwrap_or(0);
+        needs.full_bytes = needs.full_bytes.saturating_add(size_bytes);
+        let joined = match entry {
+            None => {
+                needs.at_least_bytes = needs.at_least_bytes.saturating_add(size_bytes);
+                needs.makes_full = true;
+                self.full(name, findings).await;
+                None
+            }
+            Some((backup, entry)) => {
+                needs.has_backup = true;
+                self.join(backup, entry, findings).await.then_some(entry)
+            }
+        };
+        match logs {
+            Ok(logs) => {
+                if let Some(entry) = joined {
+                    let new = new_bytes(&logs, entry);
+                    needs.at_least_bytes = needs.at_least_bytes.saturating_add(new);
+                }
+                // Where an increment cannot begin, there is none whose end could be foretold.
+                if joined.is_some() || entry.is_none() {
+                    let of = joined.map_or(For::Now(LEAST), |entry| of_backup(entry, &logs));
+                    retention::check(findings, name, &logs, of);
+                }
+            }
+            Err(error) => untold(error, Check::of("retention", name), findings),
+        }
+    }
+
+    /// Whether a full copy could begin.
+    async fn full(&self, name: &str, findings: &mut Findings) {
+        let check = Check::of("history", name);
+        match self.client.check(name, None).await {
+            Ok(checked) => {
+                let (files, size) = (checked.files_count, units::bytes(checked.size_bytes));
+                let none = if self.has_target { "no backup yet: " } else { "" };
+                let message = format!("{none}a full backup could begin, {files} files of {size}");
+                findings.ok(check, message);
+            }
+            Err(error) => untold(error, check, findings),
+        }
+    }
+
+    /// Whether an increment could begin after the backup that is there.
+    async fn join(&self, backup: &Backup, entry: &DatabaseEntry, findings: &mut Findings) -> bool {
+        let Some(after) = after(backup, entry, findings).await else { return false };
+        let (name, tx_id) = (&entry.name, entry.last_tx.tx_id);
+        let check = Check::of("history", name);
+        match self.client.check(name, Some(after)).await {
+            Ok(_) => {
+                findings.ok(check, format!("an increment can begin after transaction {tx_id}"));
+                true
+            }
+            Err(error) if error.remote_code() == Some(ErrorCode::LogsPruned) => {
+                let message = format!("{error}; the next run makes a new full backup");
+                let hint = "back up more often, or raise db.tx_log.rotation.retention_policy";
+                findings.warning(check, message, hint);
+                self.full(name, findings).await;
+                false
+            }
+            Err(error) => {
+                untold(error, check, findings);
+                false
+            }
+        }
+    }
+}
+
+/// An older service has no such path; everything else is what a run would fail with.
+fn untold(error: Error, check: Check<'_>, findings: &mut Findings) {
+    match error.remote_code() {
+        Some(ErrorCode::NotFound) => {
+            let hint = "both ends should have the same version";
+            findings.warning(check, format!("the service does not tell: {error}"), hint);
+        }
+        Some(ErrorCode::Busy) => {
+            let failure = Failure::new(ExitCode::ServiceBusy, error.to_string());
+            findings.error(check, failure.hint(error.hint().unwrap_or_default()));
+        }
+        _ => findings.error(check, error),
+    }
+}
+
+fn of_backup(entry: &DatabaseEntry, logs: &Logs) -> For {
+    let since = logs.time.0.saturating_sub(entry.finished.as_millisecond());
+    let since = Duration::from_millis(u64::try_from(since).unwrap_or(0));
+    let last = &entry.last_tx;
+    // An increment begins at the last transaction. Where only its end is known, and that is the
+    // beginning of a file, it lies in the one before.
+    let before = last.start_bytes.is_none() && last.end.offset_bytes <= LogHeader::SIZE_BYTES;
+    let version = LogVersion(last.end.version.0.saturating_sub(u64::from(before)));
+    For::Backup(Needed { version, commit_time: last.commit_time }, since)
+}
+
+/// Log bytes after a backup's end, up to the last checkpoint.
+fn new_bytes(logs: &Logs, entry: &DatabaseEntry) -> u64 {
+    let (from, to) = (entry.last_tx.end, logs.checkpoint.position);
+    let between = logs.files.iter().filter(|f| f.version >= from.version && f.version < to.version);
+    let before = between.fold(0_u64, |sum, file| sum.saturating_add(file.size_bytes));
+    before.saturating_add(to.offset_bytes).saturating_sub(from.offset_bytes)
+}
