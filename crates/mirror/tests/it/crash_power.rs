@@ -6,15 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use client::Sink as _;
 use fs::fault::{Fault, FaultDisk, FaultKind, History, Replay, Survival};
 use fs::{Busy, Disk};
-use mirror::{Backup, DatabaseEntry, Error, Mirror};
+use mirror::{Backup, DatabaseEntry, Error, Mirror, Reason};
 
 use crate::power::*;
 use crate::support::*;
 
 /// One log that grows, and one that rotates meanwhile.
 const NAMES: [&str; 2] = ["2026.08.1/killed", "5.26.30/rotated"];
+/// Shorter than the file is, and long enough to be taken over by a renewal.
+const SHORTENED_BYTES: u64 = 40_000;
 /// For power failures in what comes after another failure.
 const FEW: [Survival; 3] = [Survival::Least, Survival::Names, Survival::Some(1)];
 
@@ -62,7 +65,28 @@ impl Server {
     }
 
     fn full(&self, disk: Arc<dyn Disk>, dir: &Path, mark: u8) -> Result<DatabaseEntry, Error> {
-        self.present.changed(mark).back_up(disk, dir)
+        let mut copy = self.present.changed(mark);
+        // One file has changed in nothing but its length.
+        copy.cut(1002, SHORTENED_BYTES - u64::from(mark));
+        copy.back_up(disk, dir)
+    }
+
+    /// Half of a full backup.
+    fn lose_full(&self, mirror: &Mirror) {
+        let copy = self.present.changed(2);
+        let staged = mirror.begin(&copy.session, Reason::Requested).unwrap();
+        let half = copy.bytes.len() / 2;
+        copy.bytes.iter().take(half).for_each(|(f, bytes)| feed_file(&staged, f, bytes).unwrap());
+    }
+
+    /// An increment, but for the end of its last file.
+    fn lose_increment(&self, mirror: &Mirror) {
+        let step = Step::of(self.name, &mirror.after("neo4j").unwrap().unwrap(), "neo4j");
+        let increment = mirror.append(&step.session).unwrap();
+        for (file, from, bytes) in &step.bytes {
+            increment.create(file).unwrap();
+            increment.write_at(file.id, *from, &bytes[..bytes.len() / 2]).unwrap();
+        }
     }
 
     /// Runs without cleaning: an increment and a full backup, which of them first is `order`'s to say.
@@ -314,4 +338,36 @@ fn power_fails_after_a_killed_renewal() {
 #[test]
 fn power_fails_after_a_failed_renewal() {
     power_fails_after(NAMES[0], Run::Renewal, Fault::FailOnce(FaultKind::Device));
+}
+
+/// The connection is lost in the middle of a run, and the power fails until what had come is removed:
+/// the old backup is there all the time.
+#[test]
+fn power_fails_while_a_lost_connection_is_cleaned_up() {
+    let server = Server::new(NAMES[1]);
+    let start = in_memory();
+    let old = server.young.changed(1).back_up(real(), &backup(start.path())).unwrap();
+    let start = Replay::of(&History::of(start.path()).unwrap()).image(Survival::Least);
+    for full in [false, true] {
+        let dir = in_memory();
+        start.write_to(dir.path()).unwrap();
+        let history = History::of(dir.path()).unwrap();
+        let mirror = open(history.disk(real()), &backup(dir.path())).unwrap();
+        match full {
+            true => server.lose_full(&mirror),
+            false => server.lose_increment(&mirror),
+        }
+        drop(mirror);
+        at_every_operation(
+            &history,
+            0..=history.count(),
+            &FEW,
+            |_| 0,
+            |failure| {
+                let what = || failure.what();
+                require_whole(&backup(failure.dir), &[Some(&old)], &what);
+                server.next_runs(&backup(failure.dir), failure.at, &what);
+            },
+        );
+    }
 }

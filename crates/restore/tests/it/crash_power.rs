@@ -42,6 +42,18 @@ fn start(old: bool) -> Image {
     Replay::of(&History::of(world.path()).unwrap()).image(Survival::Least)
 }
 
+/// What is there. If it is neither the old database nor the new one, there is a journal by which the
+/// next run finds the way back.
+fn require_known(fixture: &Fixture, world: &Path, old: bool, what: &dyn Fn() -> String) -> Found {
+    let found = found_in(fixture, &data(world));
+    if found == Found::LogsOnly || (old && found == Found::Nothing) {
+        let journal = data(world).join(".neo4j-backup-restoring/journal.json");
+        let journal = std::fs::read_to_string(journal).unwrap_or_default();
+        assert!(journal.contains("\"from\""), "{found:?} and no way back: {}", what());
+    }
+    found
+}
+
 /// A restore to what is left just works, and no old file is lost.
 fn next_run(fixture: &Fixture, world: &Path, old: bool, force: bool, what: &dyn Fn() -> String) {
     let is_new = found_in(fixture, &data(world)) == Found::New;
@@ -67,7 +79,7 @@ fn power_fails_at_every_operation() {
         let mut seen = BTreeSet::new();
         let told = |at| usize::from(at == end);
         at_every_operation(&history, 0..=end, &SURVIVALS, told, |failure| {
-            let found = found_in(&fixture, &data(failure.dir));
+            let found = require_known(&fixture, failure.dir, old, &|| failure.what());
             assert!(failure.at < end || found == Found::New, "{found:?} {}", failure.what());
             seen.insert(found);
             next_run(&fixture, failure.dir, old, old, &|| failure.what());
@@ -117,7 +129,7 @@ fn power_fails_after(fault: Fault, old: bool) {
         let told = |at| usize::from(at == end);
         let mut check = |failure: &Failure<'_>| {
             let what = || format!("{operation}: {done:?} then {}", failure.what());
-            let found = found_in(&fixture, &data(failure.dir));
+            let found = require_known(&fixture, failure.dir, old, &what);
             assert!(failure.at < end || found == Found::New, "{found:?} {}", what());
             looked_at += 1;
             if is_long() || looked_at % NEXT_RUNS_EACH == 0 {
