@@ -18,8 +18,6 @@ use crate::support::*;
 const NAMES: [&str; 2] = ["2026.08.1/killed", "5.26.30/rotated"];
 /// Shorter than the file is, and long enough to be taken over by a renewal.
 const SHORTENED_BYTES: u64 = 40_000;
-/// For power failures in what comes after another failure.
-const FEW: [Survival; 3] = [Survival::Least, Survival::Names, Survival::Some(1)];
 
 fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Mirror, Error> {
     Mirror::open_for_write(disk, dir, Busy::Fail)
@@ -176,14 +174,19 @@ fn power_fails_at_every_operation(name: &'static str) {
     let runs = Runs::of(name);
     let mut seen = BTreeSet::new();
     let told = |at| runs.told.iter().filter(|(told, _)| *told <= at).count();
-    let checked =
-        at_every_operation(&runs.history, 0..=runs.history.count(), &SURVIVALS, told, |failure| {
+    let checked = at_every_operation(
+        &runs.history,
+        0..=runs.history.count(),
+        &survivals(),
+        told,
+        |failure| {
             let dir = backup(failure.dir);
             let what = || failure.what();
             let found = require_whole(&dir, &runs.expected(failure.at), &what);
             seen.insert((told(failure.at), found));
             runs.server.next_runs(&dir, failure.at, &what);
-        });
+        },
+    );
     assert!(checked > 150, "only {checked} images");
     let both = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)];
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), both, "both outcomes of each run");
@@ -294,7 +297,7 @@ fn power_fails_after(name: &'static str, run: Run, fault: Fault) {
         let after = state(&to);
         // One that completes the roll-forward, or removes what is left, and one that is whole.
         drop(open(history.disk(real()), &to).unwrap());
-        let opened = if is_long() { usize::MAX } else { history.count() };
+        let opened = history.count();
         let next = server.full(history.disk(real()), &to, 3).unwrap();
         let end = history.count();
         let told = |at| usize::from(at == end);
@@ -307,7 +310,7 @@ fn power_fails_after(name: &'static str, run: Run, fault: Fault) {
             };
             require_whole(&backup(failure.dir), &expected, &what);
         };
-        at_every_operation(&history, failed..=opened.min(end), &FEW, told, check);
+        at_every_operation(&history, failed..=opened, &FEW, told, check);
         at_every_operation(&history, end..=end, &FEW, told, check);
     }
     assert!(at > 8, "only {at} operations");

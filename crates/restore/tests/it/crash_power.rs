@@ -14,9 +14,7 @@ use crate::power::*;
 use crate::support::real;
 use crate::{Fixture, names};
 
-/// For power failures in what comes after another failure.
-const FEW: [Survival; 3] = [Survival::Least, Survival::Names, Survival::Some(1)];
-/// After that, an ordinary run tries the next restore only so often.
+/// After another failure the next restore is tried only so often.
 const NEXT_RUNS_EACH: usize = 5;
 
 fn data(world: &Path) -> PathBuf {
@@ -78,7 +76,7 @@ fn power_fails_at_every_operation() {
         let end = history.count();
         let mut seen = BTreeSet::new();
         let told = |at| usize::from(at == end);
-        at_every_operation(&history, 0..=end, &SURVIVALS, told, |failure| {
+        at_every_operation(&history, 0..=end, &survivals(), told, |failure| {
             let found = require_known(&fixture, failure.dir, old, &|| failure.what());
             assert!(failure.at < end || found == Found::New, "{found:?} {}", failure.what());
             seen.insert(found);
@@ -132,18 +130,18 @@ fn power_fails_after(fault: Fault, old: bool) {
             let found = require_known(&fixture, failure.dir, old, &what);
             assert!(failure.at < end || found == Found::New, "{found:?} {}", what());
             looked_at += 1;
-            if is_long() || looked_at % NEXT_RUNS_EACH == 0 {
+            if looked_at % NEXT_RUNS_EACH == 0 {
                 next_run(&fixture, failure.dir, old, force, &what);
             }
         };
-        // In an ordinary run: until the copy begins, and from the journal of renames on.
+        // Until the copy begins, and from the journal of renames on.
         let is_copy = |at: &usize| {
             let step = &history.trace(*at, at + 1)[0];
             step.contains("-restoring/0/") && !step.contains("rename")
         };
         let mut copies = (failed..end).filter(is_copy);
         let (begin, last) = match (copies.next(), copies.next_back()) {
-            (Some(begin), Some(last)) if !is_long() => (begin, last),
+            (Some(begin), Some(last)) => (begin, last),
             _ => (end, end),
         };
         at_every_operation(&history, failed..=begin, &FEW, told, &mut check);
