@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 
-use crate::{Disk, Error, Result};
+use crate::{Disk, Error, Kind, Place, Result};
 
 /// How deep a tree may be; Neo4j's is four deep.
 const DEPTH_MAX: usize = 64;
@@ -62,10 +62,16 @@ pub fn sync_tree(disk: &dyn Disk, dir: &Path) -> Result<()> {
 }
 
 /// Makes the name of a directory durable that is there, but may have been made by a run that was killed
-/// before it had synced it. Where this user may not read what is around it, he has not made it.
+/// before it had synced it. Where this user may not read what is around it, he has not made it, nor
+/// where another file system is: that has perhaps nothing that could be synced.
 pub fn sync_name(disk: &dyn Disk, dir: &Path) -> Result<()> {
-    match dir.parent().map(|parent| disk.sync_dir(parent)) {
-        Some(Err(error)) if error.kind != crate::Kind::Denied => Err(error),
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    let device = |path| Place::of(path).map(|place| place.map(|place| place.device));
+    if device(dir)? != device(parent)? {
+        return Ok(());
+    }
+    match disk.sync_dir(parent) {
+        Err(error) if error.kind != Kind::Denied => Err(error),
         _ => Ok(()),
     }
 }

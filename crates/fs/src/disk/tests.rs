@@ -2,7 +2,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::fault::{Fault, FaultDisk, FaultKind};
-use crate::{EntryKind, Flusher, Kind, entries, sync_tree, walk};
+use crate::{EntryKind, Flusher, Kind, entries, sync_name, sync_tree, walk};
 
 /// A directory of ours that holds a link to somebody else's is removed; what the link leads to
 /// stays. The same for a link in the place of the directory itself.
@@ -203,4 +203,21 @@ fn bytes_stay_what_they_are_while_they_are_written_out() {
         assert!(fs::read(&path).unwrap() == bytes, "pieces of {piece_bytes}");
         RealDisk.remove_file(&path).unwrap();
     }
+}
+
+/// A directory's name is synced where it is, but not that of a mounted file system, nor the root's; an
+/// error of the disk is one.
+#[test]
+fn a_name_is_synced_on_its_own_file_system() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("a")).unwrap();
+    let counting = FaultDisk::new(Fault::None, 0);
+    sync_name(&counting, &dir.path().join("a")).unwrap();
+    assert_eq!(counting.count(), 1);
+    for path in ["/proc", "/"] {
+        sync_name(&counting, Path::new(path)).unwrap();
+        assert_eq!(counting.count(), 1, "{path}");
+    }
+    let failing = FaultDisk::new(Fault::FailOnce(FaultKind::Device), 0);
+    assert!(sync_name(&failing, &dir.path().join("a")).is_err());
 }

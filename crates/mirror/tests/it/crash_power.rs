@@ -6,17 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use client::Sink as _;
 use fs::fault::{Fault, FaultDisk, FaultKind, History, Replay, Survival};
 use fs::{Busy, Disk};
-use mirror::{Backup, DatabaseEntry, Error, Mirror};
+use mirror::{Backup, DatabaseEntry, Error, Mirror, Reason};
 
 use crate::power::*;
 use crate::support::*;
 
 /// One log that grows, and one that rotates meanwhile.
 const NAMES: [&str; 2] = ["2026.08.1/killed", "5.26.30/rotated"];
-/// For power failures in what comes after another failure.
-const FEW: [Survival; 3] = [Survival::Least, Survival::Names, Survival::Some(1)];
+/// Shorter than the file is, and long enough to be taken over by a renewal.
+const SHORTENED_BYTES: u64 = 40_000;
 
 fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Mirror, Error> {
     Mirror::open_for_write(disk, dir, Busy::Fail)
@@ -62,7 +63,28 @@ impl Server {
     }
 
     fn full(&self, disk: Arc<dyn Disk>, dir: &Path, mark: u8) -> Result<DatabaseEntry, Error> {
-        self.present.changed(mark).back_up(disk, dir)
+        let mut copy = self.present.changed(mark);
+        // One file has changed in nothing but its length.
+        copy.cut(1002, SHORTENED_BYTES - u64::from(mark));
+        copy.back_up(disk, dir)
+    }
+
+    /// Half of a full backup.
+    fn lose_full(&self, mirror: &Mirror) {
+        let copy = self.present.changed(2);
+        let staged = mirror.begin(&copy.session, Reason::Requested).unwrap();
+        let half = copy.bytes.len() / 2;
+        copy.bytes.iter().take(half).for_each(|(f, bytes)| feed_file(&staged, f, bytes).unwrap());
+    }
+
+    /// An increment, but for the end of its last file.
+    fn lose_increment(&self, mirror: &Mirror) {
+        let step = Step::of(self.name, &mirror.after("neo4j").unwrap().unwrap(), "neo4j");
+        let increment = mirror.append(&step.session).unwrap();
+        for (file, from, bytes) in &step.bytes {
+            increment.create(file).unwrap();
+            increment.write_at(file.id, *from, &bytes[..bytes.len() / 2]).unwrap();
+        }
     }
 
     /// Runs without cleaning: an increment and a full backup, which of them first is `order`'s to say.
@@ -152,14 +174,19 @@ fn power_fails_at_every_operation(name: &'static str) {
     let runs = Runs::of(name);
     let mut seen = BTreeSet::new();
     let told = |at| runs.told.iter().filter(|(told, _)| *told <= at).count();
-    let checked =
-        at_every_operation(&runs.history, 0..=runs.history.count(), &SURVIVALS, told, |failure| {
+    let checked = at_every_operation(
+        &runs.history,
+        0..=runs.history.count(),
+        &survivals(),
+        told,
+        |failure| {
             let dir = backup(failure.dir);
             let what = || failure.what();
             let found = require_whole(&dir, &runs.expected(failure.at), &what);
             seen.insert((told(failure.at), found));
             runs.server.next_runs(&dir, failure.at, &what);
-        });
+        },
+    );
     assert!(checked > 150, "only {checked} images");
     let both = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)];
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), both, "both outcomes of each run");
@@ -270,7 +297,7 @@ fn power_fails_after(name: &'static str, run: Run, fault: Fault) {
         let after = state(&to);
         // One that completes the roll-forward, or removes what is left, and one that is whole.
         drop(open(history.disk(real()), &to).unwrap());
-        let opened = if is_long() { usize::MAX } else { history.count() };
+        let opened = history.count();
         let next = server.full(history.disk(real()), &to, 3).unwrap();
         let end = history.count();
         let told = |at| usize::from(at == end);
@@ -283,7 +310,7 @@ fn power_fails_after(name: &'static str, run: Run, fault: Fault) {
             };
             require_whole(&backup(failure.dir), &expected, &what);
         };
-        at_every_operation(&history, failed..=opened.min(end), &FEW, told, check);
+        at_every_operation(&history, failed..=opened, &FEW, told, check);
         at_every_operation(&history, end..=end, &FEW, told, check);
     }
     assert!(at > 8, "only {at} operations");
@@ -314,4 +341,36 @@ fn power_fails_after_a_killed_renewal() {
 #[test]
 fn power_fails_after_a_failed_renewal() {
     power_fails_after(NAMES[0], Run::Renewal, Fault::FailOnce(FaultKind::Device));
+}
+
+/// The connection is lost in the middle of a run, and the power fails until what had come is removed:
+/// the old backup is there all the time.
+#[test]
+fn power_fails_while_a_lost_connection_is_cleaned_up() {
+    let server = Server::new(NAMES[1]);
+    let start = in_memory();
+    let old = server.young.changed(1).back_up(real(), &backup(start.path())).unwrap();
+    let start = Replay::of(&History::of(start.path()).unwrap()).image(Survival::Least);
+    for full in [false, true] {
+        let dir = in_memory();
+        start.write_to(dir.path()).unwrap();
+        let history = History::of(dir.path()).unwrap();
+        let mirror = open(history.disk(real()), &backup(dir.path())).unwrap();
+        match full {
+            true => server.lose_full(&mirror),
+            false => server.lose_increment(&mirror),
+        }
+        drop(mirror);
+        at_every_operation(
+            &history,
+            0..=history.count(),
+            &FEW,
+            |_| 0,
+            |failure| {
+                let what = || failure.what();
+                require_whole(&backup(failure.dir), &[Some(&old)], &what);
+                server.next_runs(&backup(failure.dir), failure.at, &what);
+            },
+        );
+    }
 }

@@ -7,17 +7,14 @@ use std::path::Path;
 use fs::fault::{History, Replay, Survival};
 
 /// All that the disk may have kept.
-pub const SURVIVALS: [Survival; 7] = [
-    Survival::Least,
-    Survival::Most,
-    Survival::Names,
-    Survival::Lengths,
-    Survival::Data,
-    Survival::Some(1),
-    Survival::Some(2),
-];
-/// More of the same, where there is time.
-const SEEDS_LONG: std::ops::Range<u64> = 3..12;
+pub fn survivals() -> Vec<Survival> {
+    use Survival::{Data, Least, Lengths, Most, Names, Some};
+    let seeds = if is_long() { 1..=12 } else { 1..=2 };
+    [Least, Most, Names, Lengths, Data].into_iter().chain(seeds.map(Some)).collect()
+}
+
+/// For power failures in what comes after another failure.
+pub const FEW: [Survival; 3] = [Survival::Least, Survival::Names, Survival::Some(1)];
 /// Of what there is most of, and decides nothing, an ordinary run looks at one in so many.
 const FREQUENT_EACH: usize = 7;
 
@@ -74,10 +71,6 @@ pub fn at_every_operation(
     expected: impl Fn(usize) -> usize,
     mut check: impl FnMut(&Failure<'_>),
 ) -> usize {
-    let mut survivals = survivals.to_vec();
-    if is_long() {
-        survivals.extend(SEEDS_LONG.map(Survival::Some));
-    }
     let dir = history.root();
     let mut replay = Replay::of(history);
     let mut seen = BTreeSet::new();
@@ -88,7 +81,7 @@ pub fn at_every_operation(
             continue;
         }
         replay.go_to(at);
-        for survival in &survivals {
+        for survival in survivals {
             let image = replay.image(*survival);
             if !seen.insert((image.digest(), expected(at))) {
                 continue;

@@ -113,15 +113,20 @@ impl Copy {
     /// Another copy, told apart by the length and some pages of its derived file.
     pub fn changed(&self, mark: u8) -> Self {
         let mut changed = self.clone();
-        let size = MARKED_BYTES - u64::from(mark) * 5000;
+        changed.cut(1000, MARKED_BYTES - u64::from(mark) * 5000);
         let derived = changed.bytes.iter_mut().find(|(file, _)| file.id == 1000).unwrap();
-        derived.1.truncate(size as usize);
         derived.1.chunks_mut(PAGE_BYTES).step_by(3).for_each(|page| page.fill(mark));
-        derived.0.size_bytes = size;
-        for file in changed.session.files.iter_mut().filter(|file| file.id == 1000) {
-            file.size_bytes = size;
-        }
         changed
+    }
+
+    /// Makes a file shorter.
+    pub fn cut(&mut self, id: u32, size_bytes: u64) {
+        let cut = self.bytes.iter_mut().find(|(file, _)| file.id == id).unwrap();
+        cut.1.truncate(size_bytes as usize);
+        cut.0.size_bytes = size_bytes;
+        for file in self.session.files.iter_mut().filter(|file| file.id == id) {
+            file.size_bytes = size_bytes;
+        }
     }
 
     pub fn bytes_of(&mut self, path: &str) -> &mut (FileInfo, Vec<u8>) {

@@ -14,9 +14,7 @@ use crate::power::*;
 use crate::support::real;
 use crate::{Fixture, names};
 
-/// For power failures in what comes after another failure.
-const FEW: [Survival; 3] = [Survival::Least, Survival::Names, Survival::Some(1)];
-/// After that, an ordinary run tries the next restore only so often.
+/// After another failure the next restore is tried only so often.
 const NEXT_RUNS_EACH: usize = 5;
 
 fn data(world: &Path) -> PathBuf {
@@ -40,6 +38,18 @@ fn start(old: bool) -> Image {
         std::fs::write(data(world.path()).join(half).join("old"), b"1").unwrap();
     }
     Replay::of(&History::of(world.path()).unwrap()).image(Survival::Least)
+}
+
+/// What is there. If it is neither the old database nor the new one, there is a journal by which the
+/// next run finds the way back.
+fn require_known(fixture: &Fixture, world: &Path, old: bool, what: &dyn Fn() -> String) -> Found {
+    let found = found_in(fixture, &data(world));
+    if found == Found::LogsOnly || (old && found == Found::Nothing) {
+        let journal = data(world).join(".neo4j-backup-restoring/journal.json");
+        let journal = std::fs::read_to_string(journal).unwrap_or_default();
+        assert!(journal.contains("\"from\""), "{found:?} and no way back: {}", what());
+    }
+    found
 }
 
 /// A restore to what is left just works, and no old file is lost.
@@ -66,8 +76,8 @@ fn power_fails_at_every_operation() {
         let end = history.count();
         let mut seen = BTreeSet::new();
         let told = |at| usize::from(at == end);
-        at_every_operation(&history, 0..=end, &SURVIVALS, told, |failure| {
-            let found = found_in(&fixture, &data(failure.dir));
+        at_every_operation(&history, 0..=end, &survivals(), told, |failure| {
+            let found = require_known(&fixture, failure.dir, old, &|| failure.what());
             assert!(failure.at < end || found == Found::New, "{found:?} {}", failure.what());
             seen.insert(found);
             next_run(&fixture, failure.dir, old, old, &|| failure.what());
@@ -117,21 +127,21 @@ fn power_fails_after(fault: Fault, old: bool) {
         let told = |at| usize::from(at == end);
         let mut check = |failure: &Failure<'_>| {
             let what = || format!("{operation}: {done:?} then {}", failure.what());
-            let found = found_in(&fixture, &data(failure.dir));
+            let found = require_known(&fixture, failure.dir, old, &what);
             assert!(failure.at < end || found == Found::New, "{found:?} {}", what());
             looked_at += 1;
-            if is_long() || looked_at % NEXT_RUNS_EACH == 0 {
+            if looked_at % NEXT_RUNS_EACH == 0 {
                 next_run(&fixture, failure.dir, old, force, &what);
             }
         };
-        // In an ordinary run: until the copy begins, and from the journal of renames on.
+        // Until the copy begins, and from the journal of renames on.
         let is_copy = |at: &usize| {
             let step = &history.trace(*at, at + 1)[0];
             step.contains("-restoring/0/") && !step.contains("rename")
         };
         let mut copies = (failed..end).filter(is_copy);
         let (begin, last) = match (copies.next(), copies.next_back()) {
-            (Some(begin), Some(last)) if !is_long() => (begin, last),
+            (Some(begin), Some(last)) => (begin, last),
             _ => (end, end),
         };
         at_every_operation(&history, failed..=begin, &FEW, told, &mut check);

@@ -38,7 +38,10 @@ fn left(survival: Survival, run: fn(&dyn Disk, &Path) -> Result<()>) -> Vec<(Str
     left.map(|(path, bytes)| (path.display().to_string(), bytes)).collect()
 }
 
-fn check(run: fn(&dyn Disk, &Path) -> Result<()>, expected: &[(Survival, &[(&str, &[u8])])]) {
+/// What is left, for each of some [`Survival`]s.
+type Expected<'a> = &'a [(Survival, &'a [(&'a str, &'a [u8])])];
+
+fn check(run: fn(&dyn Disk, &Path) -> Result<()>, expected: Expected<'_>) {
     for (survival, expected) in expected {
         let expected: Vec<_> =
             expected.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
