@@ -192,7 +192,7 @@ fn no_service() {
     std::fs::write(Path::new(to).join("precious"), "").unwrap();
     let document = look(&["-host", &address, "-to", to], 41, "check_failed");
     is(&document, "target", "error", "precious");
-    assert_eq!(found(&document, "target")[0]["code"], "target_unusable");
+    assert_eq!(found(&document, "target")[0]["code"], "not_a_backup");
     assert_eq!(found(&document, "connection")[0]["code"], "cannot_connect");
     let quiet = run(["check", "-host", &address, "-to", to, "--quiet"]);
     assert_eq!((quiet.status, &*quiet.stdout), (41, ""));
@@ -353,7 +353,7 @@ fn targets() {
     is(&document, "target", "error", "inside the Neo4j data directory");
     let file = setting.dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    is(&look_at(&file, 30, "target_unusable"), "target", "error", "a file instead");
+    is(&look_at(&file, 38, "not_a_backup"), "target", "error", "a file instead");
 
     setting.back_up(&service);
     let lock = fs::Lock::take(&setting.to.join(".neo4j-backup.lock"), fs::Busy::Fail).unwrap();
