@@ -89,12 +89,20 @@ impl Increment {
         entry.last_tx = (&finished.last_tx).into();
         entry.transactions = entry.transactions.saturating_add(finished.transactions);
         for file in &files {
-            self.list(&mut entry, file)?;
-            self.inner.own_changes.note(&file.path);
+            list_unhashed(&mut entry, file);
         }
         self.require_promised(&entry, finished)?;
-        if finished.transactions > 0 {
-            chain::check_increment(&self.log_dir, &self.before, &entry)?;
+        // Both read what has come; together they read it from the disk once.
+        let hashed = std::thread::scope(|scope| {
+            let hashing = scope.spawn(|| self.hash(&files));
+            if finished.transactions > 0 {
+                chain::check_increment(&self.log_dir, &self.before, &entry)?;
+            }
+            hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        for (file, blocks) in files.iter().zip(hashed) {
+            set_blocks(&mut entry, file, blocks);
+            self.inner.own_changes.note(&file.path);
         }
         let now = Timestamp::now();
         entry.started = self.started;
@@ -116,33 +124,24 @@ impl Increment {
         found.map_or(true, |manifest| manifest.database(&entry.name) == Some(entry))
     }
 
-    /// Puts a file's new length and hashes into the entry: read again from the last block on that
-    /// was whole before.
-    fn list(&self, entry: &mut DatabaseEntry, file: &Appended) -> Result<()> {
-        let block_bytes = entry.block_bytes;
+    /// The hashes of all blocks of each file: those that were whole before, and the others read again.
+    fn hash(&self, files: &[Appended]) -> Result<Vec<Vec<u8>>> {
+        files.iter().map(|file| self.hash_file(file)).collect()
+    }
+
+    fn hash_file(&self, file: &Appended) -> Result<Vec<u8>> {
+        let block_bytes = self.before.block_bytes;
         let first = file.old_bytes.checked_div(block_bytes).unwrap_or(0);
         let kept = usize::try_from(first).unwrap_or(usize::MAX).saturating_mul(HASH_BYTES);
-        let is_it = |old: &&mut FileEntry| {
-            old.area == Area::Transactions && old.path == file.name && file.old_bytes > 0
-        };
         let mut blocks = Vec::new();
-        if let Some(old) = entry.files.iter_mut().find(is_it) {
+        let is_it = |old: &&FileEntry| is_log_of(old, file) && file.old_bytes > 0;
+        if let Some(old) = self.before.files.iter().find(is_it) {
             blocks.extend_from_slice(old.blocks.get(..kept).unwrap_or_default());
         }
         let opened = File::open(&file.path).map_err(fs::Error::io("open", &file.path))?;
         hash_blocks(&opened, first, file.size_bytes, block_bytes, &mut blocks)
             .map_err(fs::Error::io("read", &file.path))?;
-        let new = FileEntry {
-            area: Area::Transactions,
-            path: file.name.clone(),
-            kind: crate::FileKind::Log,
-            size_bytes: file.size_bytes,
-            blocks,
-        };
-        entry.files.retain(|old| (old.area, &old.path) != (new.area, &new.path));
-        entry.files.push(new);
-        entry.files.sort_by(|a, b| (a.area, &a.path).cmp(&(b.area, &b.path)));
-        Ok(())
+        Ok(blocks)
     }
 
     /// Every log that was promised is there as long as promised, and no other.
@@ -276,6 +275,30 @@ impl Drop for Increment {
             let dir = self.log_dir.display();
             tracing::warn!(%dir, %error, "cannot cut off an unfinished increment");
         }
+    }
+}
+
+fn is_log_of(entry: &FileEntry, file: &Appended) -> bool {
+    entry.area == Area::Transactions && entry.path == file.name
+}
+
+/// Puts a file's new length into the entry; its hashes follow.
+fn list_unhashed(entry: &mut DatabaseEntry, file: &Appended) {
+    let new = FileEntry {
+        area: Area::Transactions,
+        path: file.name.clone(),
+        kind: crate::FileKind::Log,
+        size_bytes: file.size_bytes,
+        blocks: Vec::new(),
+    };
+    entry.files.retain(|old| !is_log_of(old, file));
+    entry.files.push(new);
+    entry.files.sort_by(|a, b| (a.area, &a.path).cmp(&(b.area, &b.path)));
+}
+
+fn set_blocks(entry: &mut DatabaseEntry, file: &Appended, blocks: Vec<u8>) {
+    if let Some(listed) = entry.files.iter_mut().find(|listed| is_log_of(listed, file)) {
+        listed.blocks = blocks;
     }
 }
 

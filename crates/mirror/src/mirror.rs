@@ -1,6 +1,7 @@
 //! A backup directory, held for writing.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs::{Busy, Disk, EntryKind, Kind, Lock, Place};
@@ -28,6 +29,8 @@ pub(crate) struct Inner {
     pub(crate) dir: PathBuf,
     pub(crate) own_changes: OwnChanges,
     manifest: Mutex<Manifest>,
+    /// A commit failed: what is on the disk may be the one or the other, and not be in its place.
+    unsettled: AtomicBool,
     _lock: Lock,
 }
 
@@ -46,17 +49,12 @@ impl Mirror {
         // it must be durable before files of the backup that was there are given up.
         fs::sync_name(&*disk, &dir)?;
         disk.sync_dir(&dir)?;
-        let mut touched = false;
-        for entry in &manifest.databases {
-            touched |= roll_forward(&*disk, &dir, entry)?;
-        }
-        if touched {
-            manifest::write(&*disk, &dir, &manifest)?;
-        }
+        roll_all_forward(&*disk, &dir, &manifest)?;
         remove_leftovers(&*disk, &dir)?;
         let own_changes = OwnChanges::default();
         let manifest = Mutex::new(manifest);
-        let inner = Inner { disk, dir, own_changes, manifest, _lock: lock };
+        let unsettled = AtomicBool::new(false);
+        let inner = Inner { disk, dir, own_changes, manifest, unsettled, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -78,6 +76,7 @@ impl Mirror {
     /// # Errors
     /// When the backup is not as our last run left it.
     pub fn after(&self, database: &str) -> Result<Option<wire::api::After>> {
+        self.inner.settle()?;
         let Some(entry) = self.inner.manifest().database(database).cloned() else {
             return Ok(None);
         };
@@ -95,6 +94,7 @@ impl Mirror {
 
     /// Begins a new full backup of a database; the present one stays until it is committed.
     pub fn begin(&self, session: &wire::api::Session, reason: Reason) -> Result<Staged> {
+        self.inner.settle()?;
         Staged::begin(Arc::clone(&self.inner), session, reason)
     }
 }
@@ -105,8 +105,28 @@ impl Inner {
         let mut manifest = self.manifest();
         let mut next = manifest.clone();
         next.set(entry);
-        manifest::write(&*self.disk, &self.dir, &next)?;
+        self.write(&next)?;
         *manifest = next;
+        Ok(())
+    }
+
+    fn write(&self, manifest: &Manifest) -> Result<()> {
+        let written = manifest::write(&*self.disk, &self.dir, manifest);
+        written.inspect_err(|_| self.unsettled.store(true, Ordering::SeqCst))
+    }
+
+    /// After a commit that failed: what is on the disk holds, as for the next process. Not what this one
+    /// believes: to go on from an older state would cut off what the manifest lists.
+    fn settle(&self) -> Result<()> {
+        let mut manifest = self.manifest();
+        if !self.unsettled.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.disk.sync_dir(&self.dir)?;
+        let found = read_target(&self.dir)?.unwrap_or_else(Manifest::empty);
+        roll_all_forward(&*self.disk, &self.dir, &found)?;
+        *manifest = found;
+        self.unsettled.store(false, Ordering::SeqCst);
         Ok(())
     }
 
@@ -126,12 +146,13 @@ impl Inner {
             return Err(Error::untrusted("a renewal that ends before the backup does"));
         }
         next.set(entry.clone());
-        manifest::write(&*self.disk, &self.dir, &next)?;
+        self.write(&next)?;
         *manifest = next;
         let done = roll_forward(&*self.disk, &self.dir, &entry).and_then(|touched| match touched {
-            true => manifest::write(&*self.disk, &self.dir, &manifest),
+            true => self.write(&manifest),
             false => Ok(()),
         });
+        let done = done.inspect_err(|_| self.unsettled.store(true, Ordering::SeqCst));
         match done {
             Err(Error::Disk(error)) => Err(Error::RollForward(error)),
             done => done,
@@ -172,6 +193,18 @@ pub(crate) fn refuse_moved_roots(dir: &Path) -> Result<()> {
             let found = vec![format!("{} is a link or a mount point", area.root_name())];
             return Err(Error::NotBlank { dir: dir.to_owned(), found });
         }
+    }
+    Ok(())
+}
+
+/// Completes what was committed and is not in its place yet.
+fn roll_all_forward(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<()> {
+    let mut touched = false;
+    for entry in &manifest.databases {
+        touched |= roll_forward(disk, dir, entry)?;
+    }
+    if touched {
+        manifest::write(disk, dir, manifest)?;
     }
     Ok(())
 }

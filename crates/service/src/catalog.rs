@@ -45,6 +45,8 @@ pub struct Begun {
     pub external_uuid: String,
     /// Checkpoint C; none in an increment.
     pub checkpoint: Option<CheckpointInfo>,
+    /// Whether much is to be copied: then an increment has blocks as large as a full copy's.
+    pub is_long: bool,
     /// The store's files, derived files first.
     pub files: Vec<FileInfo>,
     /// Derived files that are not in the copy.

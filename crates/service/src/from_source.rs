@@ -15,6 +15,9 @@ use crate::catalog::{Begun, Catalog, HotCopy};
 use crate::config::ServiceConfig;
 use crate::token::hex;
 
+/// Where an increment is longer, its first block, of which the backup has a part, does not matter.
+const LONG_INCREMENT_BYTES: u64 = 8 << 20;
+
 impl ServiceConfig {
     /// All databases of a server, on the loopback interface only.
     #[must_use]
@@ -41,6 +44,7 @@ impl Catalog for Installation {
             store_id: copy.store_id().clone(),
             external_uuid: hex(&copy.external_uuid()),
             checkpoint: Some(checkpoint(copy.checkpoint())),
+            is_long: true,
             files: copy.files().into_iter().map(file).collect(),
             left_out: left_out
                 .map(|l| LeftOut { path: l.path.clone(), reason: l.reason.clone() })
@@ -102,6 +106,7 @@ fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorD
         store_id: increment.store_id().clone(),
         external_uuid: hex(&increment.external_uuid()),
         checkpoint: None,
+        is_long: increment.has_more_than(LONG_INCREMENT_BYTES).map_err(|e| refuse(&e))?,
         files: Vec::new(),
         left_out: Vec::new(),
         copy: Box::new(increment),

@@ -20,7 +20,7 @@ pub(crate) use registry::Registry;
 
 /// The smallest block of a full copy.
 const MIN_BLOCK_BYTES: u64 = 1 << 20;
-/// The block of an increment, whose first block is partly what the backup has already.
+/// The block of a short increment, whose first block is partly what the backup has already.
 const INCREMENT_BLOCK_BYTES: u64 = 64 << 10;
 /// How long a wait may take to notice that it is not wanted any more.
 const LOOK_AROUND: Duration = Duration::from_millis(250);
@@ -65,8 +65,10 @@ impl Session {
         lease: Duration,
     ) -> (Self, api::Session) {
         let is_increment = begun.checkpoint.is_none();
-        let block_bytes =
-            if is_increment { INCREMENT_BLOCK_BYTES } else { block_bytes(&begun.files) };
+        let block_bytes = match is_increment && !begun.is_long {
+            true => INCREMENT_BLOCK_BYTES,
+            false => block_bytes(&begun.files),
+        };
         let session = Self {
             id: id.clone(),
             database: database.clone(),

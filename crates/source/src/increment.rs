@@ -125,6 +125,26 @@ impl Increment {
         Ok(read)
     }
 
+    /// Whether so many bytes or more follow the backup's last transaction already.
+    pub fn has_more_than(&self, bytes: u64) -> Result<bool> {
+        let end = self.after.last_tx.end;
+        let next = LogVersion(end.version.0.saturating_add(1));
+        if self.logs.get(LogVersion(next.0.saturating_add(1))).is_some() {
+            return Ok(true);
+        }
+        // What is not written yet is zeros; what is has no long run of them.
+        let mut there = [0; 512];
+        for (version, offset) in [(end.version, end.offset_bytes), (next, LogHeader::SIZE_BYTES)] {
+            if let Some(held) = self.logs.get(version) {
+                let read = held.read_at(offset.saturating_add(bytes), &mut there)?;
+                if there.iter().take(read).any(|byte| *byte != 0) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Waits until something was written behind the backup's last transaction, or until the time is
     /// over. `false`: nothing was.
     pub fn wait(&self, at_most: Duration) -> Result<bool> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use testkit::follower::Follower;
 use testkit::load::{Load, LoadOptions};
+use testkit::seed::{SeedOptions, seed};
 use testkit::server::Server;
 
 use super::table::Table;
@@ -29,6 +30,7 @@ pub fn measure(bench: &Bench<'_>, table: &mut Table) -> Result<()> {
         .setting("db.tx_log.rotation.retention_policy", "1 files")
         .setting("db.checkpoint.interval.time", "10s")
         .start()?;
+    seed(&server, &SeedOptions { filler_nodes: 10_000 })?;
     let service = bench.program.serve(&["--config", &text(&server.conf())])?;
     let (port, to) = (service.port.to_string(), text(&bench.path("mirror")));
     timed::remove(&bench.path("mirror"))?;

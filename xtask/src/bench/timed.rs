@@ -96,7 +96,8 @@ fn is_log(path: &Path) -> bool {
 /// look like data to `cp` from then on.
 pub fn warm(files: &[PathBuf]) -> Result<()> {
     for file in files.iter().filter(|file| !is_log(file)) {
-        let mut opened = std::fs::File::open(file)?;
+        // A running server removes files of its indexes.
+        let Ok(mut opened) = std::fs::File::open(file) else { continue };
         std::io::copy(&mut opened, &mut std::io::sink())?;
     }
     Ok(())

@@ -1,10 +1,13 @@
 //! A renewal and increments of one database by one process: a follower goes on while it renews.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use fs::Busy;
-use mirror::{BackupType, Mirror, Reason, Staged};
+use fs::fault::{Fault, FaultDisk, FaultKind};
+use mirror::{Backup, BackupType, Mirror, Reason, Staged};
 
+use crate::power::in_memory;
 use crate::support::*;
 
 fn open(dir: &Path) -> Mirror {
@@ -49,6 +52,57 @@ fn a_renewal_takes_no_increment_back() {
         let after = mirror.after("neo4j").unwrap().unwrap();
         Step::of(name, &after, "neo4j").run(&mirror).unwrap();
         assert!(verify(dir.path()).is_clean());
+    }
+}
+
+/// A process that goes on after any one operation of an increment or a renewal has failed: what it does
+/// next begins from what is on the disk, not from what it believes.
+#[test]
+fn a_process_goes_on_after_a_failure() {
+    let name = FIXTURES[0];
+    let home = whole(name);
+    let (young, whole) =
+        (Young::of(name).copy("neo4j").changed(1), Copy::at(home.path(), "neo4j").changed(3));
+    for renews in [false, true] {
+        let (mut at, mut failures) = (0, 0);
+        loop {
+            let dir = in_memory();
+            young.back_up(real(), dir.path()).unwrap();
+            let disk = FaultDisk::new(Fault::FailOnce(FaultKind::Device), at);
+            let opened = Mirror::open_for_write(Arc::new(disk.clone()), dir.path(), Busy::Fail);
+            at += 1;
+            let Ok(mirror) = opened else { continue };
+            let once = || match renews {
+                true => {
+                    let staged = mirror.begin(&whole.session, Reason::Renewal)?;
+                    whole.feed(&staged)?;
+                    staged.commit(&whole.outcome())
+                }
+                false => {
+                    let after = mirror.after("neo4j")?.unwrap();
+                    Step::of(name, &after, "neo4j").run(&mirror)
+                }
+            };
+            failures += usize::from(once().is_err());
+            if disk.count() < at {
+                break;
+            }
+            let after = mirror.after("neo4j").unwrap().unwrap();
+            Step::of(name, &after, "neo4j").run(&mirror).unwrap();
+            let report = verify(dir.path());
+            assert!(
+                report.is_clean(),
+                "operation {}: {:?} {:?}",
+                at - 1,
+                report.findings,
+                disk.trace()
+            );
+            let found = Backup::open(dir.path()).unwrap().manifest().clone();
+            assert_eq!(mirror.manifest(), found, "operation {}", at - 1);
+            let last = found.database("neo4j").unwrap().last_tx.tx_id;
+            assert_eq!(last, whole.finished.last_tx.tx_id, "operation {}", at - 1);
+        }
+        assert!(failures > if renews { 60 } else { 8 }, "{failures} of {at}");
     }
 }
 

@@ -1,16 +1,10 @@
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use fs::fault::{Fault, FaultDisk, FaultKind};
 
+use crate::power::in_memory;
 use crate::support::*;
-
-/// Thousands of syncs: on a real disk they would take minutes.
-fn in_memory() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
-}
 
 /// A run that is killed at any of its operations leaves the old backup or the new one, whole and
 /// verified (or, in a blank directory, nothing that hinders); the next run just works.

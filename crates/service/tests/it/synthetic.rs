@@ -118,6 +118,7 @@ impl Catalog for Synthetic {
             },
             external_uuid: "00".repeat(16),
             checkpoint: Some(checkpoint()),
+            is_long: true,
             files: infos(&self.0.files, 0),
             left_out: vec![LeftOut { path: "schema/index/x".into(), reason: "moved".into() }],
         })
