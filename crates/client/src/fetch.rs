@@ -82,6 +82,8 @@ impl Conversation {
                 }
                 Err(fault) => fault,
             };
+            // The server may have changed a page that came back to what it was: what came must not stay.
+            known = known.map(|known| Arc::new(known.again()));
             // After the short block at a file's end the service wants its start again.
             at = received.complete_to - received.complete_to % self.block_bytes;
             tally.take_back(received.complete_to - at);
@@ -109,6 +111,7 @@ impl Conversation {
     async fn attempt(&self, receiver: Receiver) -> (Received, Option<Failure>) {
         let Range { start, end } = receiver.range;
         let (id, length) = (receiver.file.id, end - start);
+        let tally = Arc::clone(&receiver.tally);
         let request = match &receiver.known {
             None => {
                 self.request(Method::GET, &format!("/files/{id}?offset={start}&length={length}"))
@@ -137,6 +140,7 @@ impl Conversation {
             if let Some(rate) = &self.rate {
                 rate.take(piece.len()).await;
             }
+            tally.received();
             if let Err(fault) = receiving.take(piece).await {
                 break (Err(fault), None);
             }

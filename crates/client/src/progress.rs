@@ -15,6 +15,8 @@ pub enum Phase {
 pub trait Progress: Send + Sync + 'static {
     /// A part begins. `total_bytes` is all that is known to be copied, earlier parts included.
     fn phase(&self, phase: Phase, total_bytes: u64);
+    /// Something has come, whether it is right or not.
+    fn received(&self) {}
     /// The copy's end is known.
     fn finished(&self, _finished: &Finished) {}
     /// So many bytes have arrived and are right. Goes back when a file is fetched again.

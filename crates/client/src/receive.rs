@@ -34,6 +34,10 @@ impl Tally {
         self.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    pub(crate) fn received(&self) {
+        self.progress.received();
+    }
+
     pub(crate) fn moved_bytes(&self) -> u64 {
         self.moved_bytes.load(Ordering::Relaxed)
     }
@@ -71,6 +75,11 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// The same for another try: what an earlier one has written over it must be written again.
+    pub(crate) fn again(&self) -> Self {
+        Self { start: self.start, bytes: self.bytes.clone(), stays: false }
+    }
+
     /// The bytes between two offsets, if all of them are known.
     fn between(&self, from: u64, to: u64) -> Option<Bytes> {
         let from = usize::try_from(from.checked_sub(self.start)?).ok()?;

@@ -81,15 +81,26 @@ impl Backup {
         (file.area == Area::Store && changes.has(&file.path)).then(|| Arc::clone(changes))
     }
 
-    /// Whether the manifest is still the one that was read, and all files are where they were: no run
-    /// has replaced or moved them since.
+    /// Whether all files are where they were, and are still those of the manifest: no run has replaced or
+    /// moved them since. Increments do neither: they only add to the logs.
     pub fn is_current(&self) -> Result<bool> {
+        let now = manifest::read(&self.dir)?;
+        let is_same = |entry: &DatabaseEntry| {
+            let now = now.database(&entry.name);
+            now.is_some_and(|now| now.generation == entry.generation)
+        };
         let unmoved = locate_all(&self.dir, &self.manifest) == self.located;
-        Ok(unmoved && manifest::read(&self.dir)? == self.manifest)
+        Ok(unmoved && self.manifest.databases.iter().all(is_same))
     }
 }
 
 impl Located {
+    /// In the directory of a staged generation.
+    pub(crate) fn staged(dir: &Path) -> Self {
+        let [store, transactions] = Area::ALL.map(|area| dir.join(area.staged_name()));
+        Self { store, transactions }
+    }
+
     /// The directory of an area.
     #[must_use]
     pub fn dir(&self, area: Area) -> &Path {

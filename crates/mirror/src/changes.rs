@@ -22,7 +22,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -40,6 +40,8 @@ const HEAD_BYTES: usize = 20;
 const LENGTH_MAX: usize = 1 << 20;
 /// Descriptors that may be in use for files at once.
 const OPEN_FILES_MAX: usize = 128;
+/// The old backup's name of a file, and the new one's.
+const OWN_LINKS: u64 = 2;
 /// The list of a million files.
 const LIST_BYTES_MAX: u64 = 256 << 20;
 
@@ -237,7 +239,18 @@ impl Changes {
 /// Writes the changed pages of a staged generation into the files of its store, durably, and forgets
 /// them. Can be repeated after a crash at any point. `false` if there are none.
 pub(crate) fn apply(disk: &dyn Disk, staged: &Path, store: &Path) -> Result<bool> {
-    let Some((list, journal)) = open(staged)? else { return Ok(false) };
+    let (list, journal) = match open(staged)? {
+        Some(found) => found,
+        // The list is the first to be removed: it must not be there alone.
+        None if staged.join(LIST_NAME).exists() => {
+            let path = staged.join(CHANGES_NAME);
+            return Err(Error::damaged(&path, "it is missing, and pages are to be had from it"));
+        }
+        None => return Ok(false),
+    };
+    for file in &list.files {
+        separate(disk, &store.join(&file.path))?;
+    }
     let listed: BTreeMap<u32, &Listed> = list.files.iter().map(|f| (f.number, f)).collect();
     let mut written = BTreeSet::new();
     let mut open_files: BTreeMap<u32, Box<dyn DiskFile>> = BTreeMap::new();
@@ -285,6 +298,39 @@ pub(crate) fn apply(disk: &dyn Disk, staged: &Path, store: &Path) -> Result<bool
         disk.sync_dir(staged)?;
     }
     Ok(true)
+}
+
+/// Gives a file that somebody else has a link to (`cp -al`, to keep the backup as it was) a body of its own:
+/// it is about to be written to.
+fn separate(disk: &dyn Disk, path: &Path) -> Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".separate");
+    let aside = Path::new(&aside);
+    // Of a run that was killed.
+    if aside.exists() {
+        disk.remove_file(aside)?;
+    }
+    let found = std::fs::symlink_metadata(path).map_err(fs::Error::io("look at", path))?;
+    if found.nlink() <= OWN_LINKS {
+        return Ok(());
+    }
+    tracing::info!(path = %path.display(), "has other links: it is copied before it is changed");
+    let (old, new) = (
+        File::open(path).map_err(fs::Error::io("open", path))?,
+        disk.create_file(aside, FILE_MODE)?,
+    );
+    let mut bytes = vec![0; LENGTH_MAX];
+    let mut at = 0;
+    loop {
+        let read = old.read_at(&mut bytes, at).map_err(fs::Error::io("read", path))?;
+        let Some(part) = bytes.get(..read).filter(|part| !part.is_empty()) else { break };
+        new.write_at(at, part)?;
+        at = at.saturating_add(read as u64);
+    }
+    new.sync()?;
+    drop(new);
+    disk.rename(aside, path)?;
+    Ok(disk.sync_dir(path.parent().unwrap_or(path))?)
 }
 
 struct Head {

@@ -104,6 +104,7 @@ impl Increment {
             set_blocks(&mut entry, file, blocks);
             self.inner.own_changes.note(&file.path);
         }
+        self.inner.own_changes.tell(&mut entry, &locate(&self.inner.dir, &self.before));
         let now = Timestamp::now();
         entry.started = self.started;
         entry.finished = now;
@@ -270,6 +271,11 @@ impl Drop for Increment {
             return;
         }
         drop(std::mem::take(&mut *self.lock()));
+        // A write that hung may end late: others have gone on since, and what they appended stays.
+        let guard = self.inner.manifest();
+        if guard.database(&self.before.name) != Some(&self.before) {
+            return;
+        }
         if let Err(error) = cut_tail(&self.inner, &self.before) {
             // The next run cuts it off.
             let dir = self.log_dir.display();
@@ -289,6 +295,7 @@ fn list_unhashed(entry: &mut DatabaseEntry, file: &Appended) {
         path: file.name.clone(),
         kind: crate::FileKind::Log,
         size_bytes: file.size_bytes,
+        changed: None,
         blocks: Vec::new(),
     };
     entry.files.retain(|old| !is_log_of(old, file));

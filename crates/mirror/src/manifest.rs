@@ -151,6 +151,10 @@ pub struct FileEntry {
     pub kind: FileKind,
     /// Its length.
     pub size_bytes: u64,
+    /// When its inode last changed (`ctime`), as it was when its bytes were known to be these: seconds
+    /// and nanoseconds. Whoever finds another must look at the bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub changed: Option<String>,
     /// The BLAKE3 of each block, one after the other; hex in the document.
     #[serde(with = "document::hex")]
     pub blocks: Vec<u8>,

@@ -11,7 +11,7 @@ use crate::layout::{
     Area, DIR_MODE, LOCK_NAME, MANIFEST_ASIDE_NAME, STAGED_NAME, TRASH_NAME, Target, examine,
     refuse_inside, staged_dir,
 };
-use crate::unchanged::{OwnChanges, require_unchanged};
+use crate::unchanged::{OwnChanges, note_times, require_unchanged};
 use crate::{
     DatabaseEntry, Error, Increment, Manifest, Reason, Result, Staged, changes, increment, manifest,
 };
@@ -43,13 +43,13 @@ impl Mirror {
         read_target(&dir)?;
         disk.create_dir_all(&dir, DIR_MODE)?;
         let lock = Lock::take(&dir.join(LOCK_NAME), busy).map_err(|e| in_use(&dir, e))?;
-        let manifest = read_target(&dir)?.unwrap_or_else(Manifest::empty);
+        let mut manifest = read_target(&dir)?.unwrap_or_else(Manifest::empty);
         refuse_moved_roots(&dir)?;
         // A killed run may have made directories or renamed the manifest, and not have synced that:
         // it must be durable before files of the backup that was there are given up.
         fs::sync_name(&*disk, &dir)?;
         disk.sync_dir(&dir)?;
-        roll_all_forward(&*disk, &dir, &manifest)?;
+        roll_all_forward(&*disk, &dir, &mut manifest)?;
         remove_leftovers(&*disk, &dir)?;
         let own_changes = OwnChanges::default();
         let manifest = Mutex::new(manifest);
@@ -76,8 +76,7 @@ impl Mirror {
     /// # Errors
     /// When the backup is not as our last run left it.
     pub fn after(&self, database: &str) -> Result<Option<wire::api::After>> {
-        self.inner.settle()?;
-        let Some(entry) = self.inner.manifest().database(database).cloned() else {
+        let Some(entry) = self.inner.settled()?.database(database).cloned() else {
             return Ok(None);
         };
         require_unchanged(&self.inner.dir, &entry, &self.inner.own_changes)?;
@@ -94,7 +93,7 @@ impl Mirror {
 
     /// Begins a new full backup of a database; the present one stays until it is committed.
     pub fn begin(&self, session: &wire::api::Session, reason: Reason) -> Result<Staged> {
-        self.inner.settle()?;
+        drop(self.inner.settled()?);
         Staged::begin(Arc::clone(&self.inner), session, reason)
     }
 }
@@ -102,7 +101,7 @@ impl Mirror {
 impl Inner {
     /// Puts an entry in place of the one of the same generation: the commit of an increment.
     pub(crate) fn replace(&self, entry: DatabaseEntry) -> Result<()> {
-        let mut manifest = self.manifest();
+        let mut manifest = self.settled()?;
         let mut next = manifest.clone();
         next.set(entry);
         self.write(&next)?;
@@ -117,17 +116,21 @@ impl Inner {
 
     /// After a commit that failed: what is on the disk holds, as for the next process. Not what this one
     /// believes: to go on from an older state would cut off what the manifest lists.
-    fn settle(&self) -> Result<()> {
+    pub(crate) fn settled(&self) -> Result<MutexGuard<'_, Manifest>> {
         let mut manifest = self.manifest();
         if !self.unsettled.load(Ordering::SeqCst) {
-            return Ok(());
+            return Ok(manifest);
         }
         self.disk.sync_dir(&self.dir)?;
-        let found = read_target(&self.dir)?.unwrap_or_else(Manifest::empty);
-        roll_all_forward(&*self.disk, &self.dir, &found)?;
-        *manifest = found;
+        *manifest = match read_target(&self.dir)? {
+            Some(found) => found,
+            None if manifest.databases.is_empty() => Manifest::empty(),
+            // What it is mounted on, say.
+            None => return Err(Error::NotABackup { dir: self.dir.clone() }),
+        };
+        roll_all_forward(&*self.disk, &self.dir, &mut manifest)?;
         self.unsettled.store(false, Ordering::SeqCst);
-        Ok(())
+        Ok(manifest)
     }
 
     /// Also guards the directories of staging and trash against a commit that tidies them up.
@@ -137,7 +140,7 @@ impl Inner {
 
     /// Makes a staged generation the backup of its database: the commit and the roll-forward.
     pub(crate) fn commit(&self, entry: DatabaseEntry) -> Result<()> {
-        let mut manifest = self.manifest();
+        let mut manifest = self.settled()?;
         let mut next = manifest.clone();
         // An increment that was made meanwhile is not taken back.
         if entry.reason == Some(Reason::Renewal)
@@ -148,10 +151,7 @@ impl Inner {
         next.set(entry.clone());
         self.write(&next)?;
         *manifest = next;
-        let done = roll_forward(&*self.disk, &self.dir, &entry).and_then(|touched| match touched {
-            true => self.write(&manifest),
-            false => Ok(()),
-        });
+        let done = roll_all_forward(&*self.disk, &self.dir, &mut manifest);
         let done = done.inspect_err(|_| self.unsettled.store(true, Ordering::SeqCst));
         match done {
             Err(Error::Disk(error)) => Err(Error::RollForward(error)),
@@ -198,10 +198,13 @@ pub(crate) fn refuse_moved_roots(dir: &Path) -> Result<()> {
 }
 
 /// Completes what was committed and is not in its place yet.
-fn roll_all_forward(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<()> {
+fn roll_all_forward(disk: &dyn Disk, dir: &Path, manifest: &mut Manifest) -> Result<()> {
     let mut touched = false;
-    for entry in &manifest.databases {
-        touched |= roll_forward(disk, dir, entry)?;
+    for entry in &mut manifest.databases {
+        if roll_forward(disk, dir, entry)? {
+            note_times(entry, &locate(dir, entry));
+            touched = true;
+        }
     }
     if touched {
         manifest::write(disk, dir, manifest)?;

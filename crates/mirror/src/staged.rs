@@ -18,7 +18,7 @@ use crate::changes::Journal;
 use crate::layout::{Area, DIR_MODE, STAGED_NAME, is_database_name, is_plain_path, staged_dir};
 use crate::manifest::{Checkpoint, FileEntry, HASH_BYTES, LeftOut};
 use crate::mirror::Inner;
-use crate::unchanged::require_unchanged;
+use crate::unchanged::{note_times, require_unchanged};
 use crate::{BackupType, DatabaseEntry, Error, Reason, Result, chain, store};
 use file::{Old, StagedFile};
 
@@ -146,7 +146,7 @@ impl Staged {
         let Some(flusher) = flusher else {
             return Err(Error::untrusted("a copy that is committed twice"));
         };
-        let entry = self.entry(outcome)?;
+        let mut entry = self.entry(outcome)?;
         flusher.finish()?;
         if let Some((_, journal)) = &self.base {
             let files = self.files();
@@ -165,6 +165,7 @@ impl Staged {
             let (file, offset_bytes, what) = (finding.path, finding.offset_bytes, finding.what);
             return Err(Error::Corrupt { file, offset_bytes, what });
         }
+        note_times(&mut entry, &Located::staged(&self.dir));
         // From here on the files must not be removed, whatever fails.
         self.committed.store(true, Ordering::SeqCst);
         let done = self.inner.commit(entry.clone());
@@ -303,7 +304,7 @@ impl Staged {
             old = base.file(info);
             let linked = old.as_ref().filter(|old| old.can_be_linked());
             let link = |old: &Old| {
-                let files = [old.path.as_path()];
+                let files = [(old.path.as_path(), old.changed.as_deref())];
                 let (disk, own_changes) = (&self.inner.disk, &self.inner.own_changes);
                 own_changes.link(&self.inner.dir, &files, || disk.hard_link(&old.path, &path))
             };
@@ -324,7 +325,7 @@ impl Staged {
             return Err(Error::untrusted(format!("file {id} ends, which has not begun")));
         };
         // A discarded file that Neo4j cannot rebuild must begin anew: `commit` looks for it.
-        let links: Vec<&Path> = file.linked_to().into_iter().collect();
+        let links: Vec<_> = file.linked_to().into_iter().collect();
         let disk = &*self.inner.disk;
         self.inner.own_changes.link(&self.inner.dir, &links, || file.remove(disk))
     }
@@ -359,6 +360,7 @@ impl BaseBackup {
         is_worth_it.then_some(Old {
             path,
             size_bytes: old.size_bytes,
+            changed: old.changed.clone(),
             in_transactions,
             linked_as: None,
         })
@@ -415,7 +417,7 @@ impl Drop for Staged {
         }
         drop(lock(&self.flusher).take());
         let files = self.files();
-        let links: Vec<&Path> = files.values().filter_map(|file| file.linked_to()).collect();
+        let links: Vec<_> = files.values().filter_map(|file| file.linked_to()).collect();
         let remove = || self.inner.disk.remove_dir_all(&self.dir);
         if let Err(error) = self.inner.own_changes.link(&self.inner.dir, &links, remove) {
             // The next run removes it.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fs::Place;
 
-use crate::backup::locate;
+use crate::backup::{Located, locate};
 use crate::increment::hash_blocks;
 use crate::layout::Area;
 use crate::{DatabaseEntry, Error, Result, verify};
@@ -16,8 +16,8 @@ use crate::{DatabaseEntry, Error, Result, verify};
 /// When a file, or what is known of it, last changed. No program can set it.
 type ChangeTime = (i64, i64);
 
-/// Files that changed after the manifest was written, or too little before it for the kernel's clock,
-/// but only by what this process did to them.
+/// Files whose time of change is not the one in the manifest, but of which this process knows that it
+/// has seen to that itself, or that their bytes are right.
 #[derive(Debug, Default)]
 pub(crate) struct OwnChanges(Mutex<HashMap<Place, ChangeTime>>);
 
@@ -29,24 +29,44 @@ impl OwnChanges {
         }
     }
 
-    /// Does something that changes the number of links of these files, and nothing else of them.
-    pub fn link<T>(&self, dir: &Path, files: &[&Path], links: impl FnOnce() -> T) -> T {
+    /// Does something that changes the number of links of these files, and nothing else of them. Each
+    /// has its time of change in the manifest with it.
+    pub fn link<T>(
+        &self,
+        dir: &Path,
+        files: &[(&Path, Option<&str>)],
+        links: impl FnOnce() -> T,
+    ) -> T {
         let written = manifest_time(dir).ok();
-        let unchanged = |path: &&&Path| {
-            let found = std::fs::symlink_metadata(path);
-            found.is_ok_and(|found| written.is_some_and(|written| self.is_old(&found, written)))
+        let unchanged = |(path, changed): &&(&Path, Option<&str>)| {
+            let found = std::fs::symlink_metadata(path).ok().zip(written);
+            found.is_some_and(|(found, written)| self.is_old(&found, written, *changed))
         };
         let unchanged: Vec<_> = files.iter().filter(unchanged).collect();
         let done = links();
-        unchanged.into_iter().for_each(|path| self.note(path));
+        unchanged.into_iter().for_each(|(path, _)| self.note(path));
         done
     }
 
-    /// Whether a file last changed before the manifest was written, or by what we did.
-    fn is_old(&self, found: &Metadata, written: ChangeTime) -> bool {
-        let changed = change_time(found);
-        // Not at the same time: the kernel's clock for this has steps, long ones on a busy machine.
-        changed < written || self.known().get(&Place::from(found)) == Some(&changed)
+    /// Puts the times of change of the files that are known to be right into their entry.
+    pub fn tell(&self, entry: &mut DatabaseEntry, located: &Located) {
+        for file in &mut entry.files {
+            let Ok(found) = std::fs::symlink_metadata(located.file(file)) else { continue };
+            if self.knows(&found) {
+                file.changed = Some(text(change_time(&found)));
+            }
+        }
+    }
+
+    /// Whether a file is as the manifest has it, or was changed by nothing but us.
+    fn is_old(&self, found: &Metadata, written: ChangeTime, changed: Option<&str>) -> bool {
+        let now = change_time(found);
+        // Not at the same time as the manifest: the kernel's clock has steps, long ones on a busy machine.
+        (now < written && changed == Some(text(now).as_str())) || self.knows(found)
+    }
+
+    fn knows(&self, found: &Metadata) -> bool {
+        self.known().get(&Place::from(found)) == Some(&change_time(found))
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Place, ChangeTime>> {
@@ -54,11 +74,19 @@ impl OwnChanges {
     }
 }
 
+/// Puts the present time of change of each file into an entry whose files are known to be right.
+pub(crate) fn note_times(entry: &mut DatabaseEntry, located: &Located) {
+    for file in &mut entry.files {
+        let found = std::fs::symlink_metadata(located.file(file));
+        file.changed = found.ok().map(|found| text(change_time(&found)));
+    }
+}
+
 /// Fails if a backup's files are not as our last run left them: if Neo4j was started on it, say, or
 /// somebody changed a file.
 ///
-/// A file that last changed before the manifest was written needs no second look; of any other
-/// (which may be one of a backup that was moved as a whole) every byte is compared with its hashes.
+/// A file whose time of change is the one in the manifest needs no second look; of any other (which may
+/// be one of a backup that was moved as a whole) every byte is compared with its hashes.
 pub(crate) fn require_unchanged(
     dir: &Path,
     entry: &DatabaseEntry,
@@ -82,7 +110,7 @@ pub(crate) fn require_unchanged(
         if !found.is_file() || size < listed || (size > listed && !entry.is_newest_log(file)) {
             return changed(path, format!("is {size} bytes long instead of {listed}"));
         }
-        if own_changes.is_old(&found, written) {
+        if own_changes.is_old(&found, written, file.changed.as_deref()) {
             continue;
         }
         let opened = File::open(&path).map_err(fs::Error::io("open", &path))?;
@@ -92,6 +120,8 @@ pub(crate) fn require_unchanged(
         if blocks != file.blocks {
             return changed(path, "has other bytes than when it was written".to_owned());
         }
+        // As it was before its bytes were read.
+        own_changes.known().insert(Place::from(&found), change_time(&found));
     }
     Ok(())
 }
@@ -106,6 +136,10 @@ fn change_time(metadata: &Metadata) -> ChangeTime {
     (metadata.ctime(), metadata.ctime_nsec())
 }
 
+fn text((seconds, nanoseconds): ChangeTime) -> String {
+    format!("{seconds}.{nanoseconds:09}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,21 +151,30 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let pause = || std::thread::sleep(std::time::Duration::from_millis(50));
-        std::fs::write(path("file"), b"bytes").unwrap();
+        let file = path("file");
+        std::fs::write(&file, b"bytes").unwrap();
+        let changed = text(change_time(&std::fs::metadata(&file).unwrap()));
         pause();
         std::fs::write(path(crate::MANIFEST_NAME), b"{}").unwrap();
         pause();
         let own = OwnChanges::default();
-        let written = manifest_time(dir.path()).unwrap();
-        let is_old = || own.is_old(&std::fs::metadata(path("file")).unwrap(), written);
-        let link = |name: &str| std::fs::hard_link(path("file"), path(name)).unwrap();
+        let is_old = || {
+            let written = manifest_time(dir.path()).unwrap();
+            own.is_old(&std::fs::metadata(&file).unwrap(), written, Some(&changed))
+        };
+        let link = |name: &str| std::fs::hard_link(&file, path(name)).unwrap();
+        let files = [(file.as_path(), Some(changed.as_str()))];
         assert!(is_old());
-        own.link(dir.path(), &[&path("file")], || link("ours"));
+        own.link(dir.path(), &files, || link("ours"));
         assert!(is_old());
         pause();
         link("theirs");
         assert!(!is_old());
-        own.link(dir.path(), &[&path("file")], || link("ours too"));
+        own.link(dir.path(), &files, || link("ours too"));
+        assert!(!is_old());
+        // A newer manifest, of another database's commit, makes nothing right.
+        pause();
+        std::fs::write(path(crate::MANIFEST_NAME), b"{ }").unwrap();
         assert!(!is_old());
     }
 }

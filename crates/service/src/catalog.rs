@@ -1,7 +1,5 @@
 //! The seam to a source: what the service asks of whatever holds the databases.
 
-use std::time::Duration;
-
 use formats::StoreId;
 use wire::api::{
     After, Checked, CheckpointInfo, Database, DatabaseState, ErrorCode, ErrorDetail, FileInfo,
@@ -72,14 +70,16 @@ pub trait HotCopy: Send + Sync + 'static {
     /// # Errors
     /// When the file cannot be read.
     fn check_whole(&self, file: u32) -> Result<Checked, ErrorDetail>;
-    /// Waits until there are transactions for an increment, or until the time is over; `false`: there
-    /// are none yet.
+    /// Whether an increment may have transactions by now.
     ///
     /// # Errors
     /// When the logs cannot be read.
-    fn wait(&self, at_most: Duration) -> Result<bool, ErrorDetail> {
-        let _ = at_most;
+    fn has_news(&self) -> Result<bool, ErrorDetail> {
         Ok(true)
+    }
+    /// Has something called whenever [`HotCopy::has_news`] may have become true. It does not block.
+    fn on_change(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        let _ = wake;
     }
     /// Ends the copy and cuts the logs. The same answer when called again.
     ///

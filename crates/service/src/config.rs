@@ -83,7 +83,7 @@ impl Default for Limits {
             lease: Duration::from_secs(60),
             grace: Duration::from_secs(30),
             max_connections: 128,
-            max_sessions: 8,
+            max_sessions: 32,
             max_streams: 16,
             arrival_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),

@@ -1,7 +1,6 @@
 //! A server's directories as a catalog.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::io::Errno;
 use source::{Error, Installation, State};
@@ -122,8 +121,12 @@ impl HotCopy for source::Increment {
         Err(detail(ErrorCode::BadRequest, "an increment has no trees", None))
     }
 
-    fn wait(&self, at_most: Duration) -> Result<bool, ErrorDetail> {
-        source::Increment::wait(self, at_most).map_err(|e| refuse(&e))
+    fn has_news(&self) -> Result<bool, ErrorDetail> {
+        source::Increment::has_news(self).map_err(|e| refuse(&e))
+    }
+
+    fn on_change(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        source::Increment::on_change(self, wake);
     }
 
     fn finish(&self) -> Result<Finished, ErrorDetail> {

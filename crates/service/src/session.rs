@@ -8,9 +8,10 @@ mod registry;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use wire::api::{self, Checked, ErrorCode, ErrorDetail, FileInfo, FileKind, Finished};
 
 use crate::answer::detail;
@@ -22,8 +23,6 @@ pub(crate) use registry::Registry;
 const MIN_BLOCK_BYTES: u64 = 1 << 20;
 /// The block of a short increment, whose first block is partly what the backup has already.
 const INCREMENT_BLOCK_BYTES: u64 = 64 << 10;
-/// How long a wait may take to notice that it is not wanted any more.
-const LOOK_AROUND: Duration = Duration::from_millis(250);
 /// How many blocks a session's files have together, unless it has more files than that.
 const MAX_BLOCKS: u64 = 65_536;
 
@@ -41,6 +40,7 @@ pub(crate) struct Session {
     /// One `finish` at a time; whether one has succeeded.
     finished: Mutex<bool>,
     closed: AtomicBool,
+    changed: OnceLock<Arc<Notify>>,
     users: AtomicUsize,
     touched: Mutex<Instant>,
 }
@@ -80,6 +80,7 @@ impl Session {
             finishing: RwLock::new(false),
             finished: Mutex::new(false),
             closed: AtomicBool::new(false),
+            changed: OnceLock::new(),
             users: AtomicUsize::new(0),
             touched: Mutex::new(Instant::now()),
         };
@@ -159,16 +160,20 @@ impl Session {
         Ok(checked)
     }
 
-    /// Waits until there is something for `finish` to find, or until the time is over, the session is
-    /// ended, or `stop` says so.
-    pub(crate) fn wait(&self, until: Instant, stop: impl Fn() -> bool) -> Result<(), ErrorDetail> {
-        while !self.closed.load(Ordering::Acquire) && !stop() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.copy.wait(left.min(LOOK_AROUND))? {
-                break;
-            }
-        }
-        Ok(())
+    /// Whether there is something for `finish` to find, or nobody wants it any more.
+    pub(crate) fn has_news(&self) -> Result<bool, ErrorDetail> {
+        Ok(self.closed.load(Ordering::Acquire) || self.copy.has_news()?)
+    }
+
+    /// Is notified whenever [`Session::has_news`] may have become true.
+    pub(crate) fn changed(&self) -> Arc<Notify> {
+        let watch = || {
+            let changed = Arc::new(Notify::new());
+            let wake = Arc::clone(&changed);
+            self.copy.on_change(Box::new(move || wake.notify_waiters()));
+            changed
+        };
+        Arc::clone(self.changed.get_or_init(watch))
     }
 
     /// Ends the copying: running streams of store files end with an error.

@@ -5,7 +5,6 @@
 //! for a server that was restored, or cloned, goes on under the same one.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use formats::txlog::{Batch, BatchReader, LogHeader};
 use formats::{LogPosition, LogVersion, StoreId, TxId};
@@ -13,7 +12,7 @@ use formats::{LogPosition, LogVersion, StoreId, TxId};
 use crate::checkpoint::numbered_files;
 use crate::hot_copy::{CopyFile, FileKind, Finished, limit};
 use crate::installation::{Database, State};
-use crate::logs::HeldLogs;
+use crate::logs::{HeldLogs, Waker};
 use crate::read::{Held, HeldReader};
 use crate::scan::{LOG_PREFIX, LastTx, Scanner, log_path, read_header};
 use crate::{Error, Result};
@@ -145,24 +144,14 @@ impl Increment {
         Ok(false)
     }
 
-    /// Waits until something was written behind the backup's last transaction, or until the time is
-    /// over. `false`: nothing was.
-    pub fn wait(&self, at_most: Duration) -> Result<bool> {
-        let until = Instant::now() + at_most;
-        loop {
-            let seen = self.logs.changes();
-            if self.has_news()? {
-                return Ok(true);
-            }
-            if Instant::now() >= until {
-                return Ok(false);
-            }
-            self.logs.wait_for_change(seen, until);
-        }
+    /// Has something called whenever [`Increment::has_news`] may have become true.
+    pub fn on_change(&self, wake: Waker) {
+        self.logs.on_change(wake);
     }
 
-    /// Whether there is a byte that is not zero where the next transaction begins.
-    fn has_news(&self) -> Result<bool> {
+    /// Whether something was written behind the backup's last transaction: there is a byte that is not zero
+    /// where the next one begins.
+    pub fn has_news(&self) -> Result<bool> {
         let LogPosition { mut version, mut offset_bytes } = self.after.last_tx.end;
         while let Some(held) = self.logs.get(version) {
             let mut first = [0];

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use formats::{LogPosition, LogVersion, StoreId};
 
@@ -22,11 +22,13 @@ const TAIL_TRIES: u32 = 400;
 pub struct HeldLogs {
     log_dir: PathBuf,
     files: Mutex<BTreeMap<LogVersion, Arc<Held>>>,
-    /// Counts how often something may have changed.
-    changes: Mutex<u64>,
-    changed: Condvar,
+    /// Called whenever something may have changed.
+    wakers: Mutex<Vec<Waker>>,
     watch: OnceLock<Arc<Watch>>,
 }
+
+/// What is called when something may have changed; must not block.
+pub type Waker = Box<dyn Fn() + Send + Sync>;
 
 impl HeldLogs {
     /// Opens the log files from a position on. [`Error::LogPruned`] if its file is gone.
@@ -48,8 +50,7 @@ impl HeldLogs {
         let logs = Arc::new(Self {
             log_dir: log_dir.to_owned(),
             files: Mutex::new(files),
-            changes: Mutex::new(0),
-            changed: Condvar::new(),
+            wakers: Mutex::default(),
             watch: OnceLock::new(),
         });
         let newest = logs.open_new()?;
@@ -71,22 +72,9 @@ impl HeldLogs {
         spawned.map(drop).map_err(Error::io("start a thread to watch", &self.log_dir))
     }
 
-    /// How often something may have changed since they are watched.
-    pub fn changes(&self) -> u64 {
-        *self.changes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until more may have changed than that, or until the time is over.
-    pub fn wait_for_change(&self, seen: u64, until: Instant) {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        while *changes == seen {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            let woken = self.changed.wait_timeout(changes, left);
-            changes = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
+    /// Has something called whenever something may have changed, from now on.
+    pub fn on_change(&self, wake: Waker) {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(wake);
     }
 
     /// Opens what came after the newest held file, and tells which is the newest now. Must be called
@@ -201,8 +189,9 @@ fn look(logs: &Weak<HeldLogs>, watch: &Watch) {
             // The copy's end tries again, and fails if a file is gone by then.
             tracing::warn!(error = %error, "open a new transaction log file");
         }
-        *logs.changes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        logs.changed.notify_all();
+        for wake in &*logs.wakers.lock().unwrap_or_else(PoisonError::into_inner) {
+            wake();
+        }
         drop(logs);
         watch.wait();
     }

@@ -643,7 +643,7 @@ fn a_busy_service() {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     };
-    (0..8).for_each(|_| open());
+    (0..32).for_each(|_| open());
     let document = setting.look(&service, 14, "service_busy");
     is(&document, "history", "error", "too many sessions");
 }

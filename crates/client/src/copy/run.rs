@@ -17,6 +17,8 @@ use crate::progress::{Phase, Progress};
 use crate::receive::{End, Known, Tally};
 use crate::sink::{Base, Sink, SinkError};
 
+/// Of larger blocks all bytes are fetched, not only those that have changed: of stores above 2 TiB.
+const LARGEST_BLOCK_BYTES: u64 = pages::MAX_LIST_BYTES as u64 / 8 * pages::PAGE_BYTES as u64;
 /// How often a tree that does not hold still is fetched.
 const TREE_TRIES: u32 = 3;
 
@@ -288,7 +290,10 @@ impl Run {
 
     /// Fetches a range, or what has changed in it where the sink has a base.
     async fn fetch(&self, file: &FileInfo, range: Range<u64>) -> Result<End> {
-        let base = self.sink.base(file.id).filter(|base| base.size_bytes > range.start);
+        // A range is one block at least, and a request carries hashes of so much only.
+        let fits = self.conversation.block_bytes <= LARGEST_BLOCK_BYTES;
+        let base = self.sink.base(file.id);
+        let base = base.filter(|base| fits && base.size_bytes > range.start);
         let known = match base {
             Some(base) => match self.known(file.id, base, &range).await {
                 Ok(known) => Some(Arc::new(known)),

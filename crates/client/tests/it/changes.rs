@@ -1,8 +1,10 @@
 //! Copies of which the sink has an older version: only what has changed comes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use crate::kit::{Memory, Old, client, serve};
+use crate::hostile::{Next, Tamper, proxy};
+use crate::kit::{Memory, Old, client, options, serve};
 use crate::synthetic::{Knobs, Synthetic, fill};
 
 const PAGE: usize = wire::pages::PAGE_BYTES;
@@ -84,6 +86,40 @@ async fn a_shrinking_store() {
             let sink = old(&knobs, stays, |_, _| ());
             copy(knobs, sink).await;
         }
+    }
+}
+
+/// A page that has changed arrives, the connection breaks before its block is complete, and when it is
+/// asked for again the page is what it was: then it is not sent, but must be what it was here too.
+#[tokio::test]
+async fn a_page_that_changes_back_between_two_tries() {
+    for stays in [true, false] {
+        let mut knobs = Synthetic::small();
+        knobs.files.remove(6);
+        *knobs.flicker.lock().unwrap() = Some(5);
+        let sink = Arc::new(old(&knobs, stays, |_, _| ()));
+        let knobs = Arc::new(knobs);
+        let service = serve(&knobs, |_| {}).await;
+        let (seen, broken) = (Arc::clone(&knobs), AtomicBool::new(false));
+        let tamper: Tamper = Arc::new(move |_, bytes| {
+            // The head of a BLOCK frame: 40 bytes of kind 2.
+            let block = bytes.windows(8).position(|head| head == [40, 0, 0, 0, 2, 0, 0, 0]);
+            match block {
+                Some(at)
+                    if seen.flicker.lock().unwrap().is_none() && !broken.swap(true, SeqCst) =>
+                {
+                    bytes.truncate(at);
+                    Next::Break
+                }
+                _ => Next::Pass,
+            }
+        });
+        let mut options = options(proxy(service.address, tamper).await);
+        options.parallel = 1;
+        let client = client::Client::new(options).unwrap();
+        client.full("neo4j", sink.clone(), Arc::new(())).await.unwrap();
+        assert!(knobs.flicker.lock().unwrap().is_none());
+        assert_eq!(sink.verified().len(), 9);
     }
 }
 

@@ -47,6 +47,7 @@ fn entry(name: &str) -> DatabaseEntry {
             path: "a/b".to_owned(),
             kind: FileKind::Tree,
             size_bytes: 5,
+            changed: None,
             blocks: (0..64).collect(),
         }],
     }

@@ -28,6 +28,8 @@ pub(super) struct StagedFile {
 pub(super) struct Old {
     pub path: PathBuf,
     pub size_bytes: u64,
+    /// As in the manifest.
+    pub changed: Option<String>,
     pub in_transactions: bool,
     /// Its number in the changes, if the new file is a link to it.
     pub linked_as: Option<u32>,
@@ -110,10 +112,10 @@ impl StagedFile {
         Some(Listed { number, path: self.info.path.clone(), old_bytes, size_bytes })
     }
 
-    /// The old file that it is a link to.
-    pub fn linked_to(&self) -> Option<&Path> {
+    /// The old file that it is a link to, and its time of change in the manifest.
+    pub fn linked_to(&self) -> Option<(&Path, Option<&str>)> {
         let old = self.old.as_ref().filter(|old| old.linked_as.is_some());
-        old.map(|old| old.path.as_path())
+        old.map(|old| (old.path.as_path(), old.changed.as_deref()))
     }
 
     pub fn info(&self) -> &FileInfo {
@@ -205,6 +207,7 @@ impl StagedFile {
             path: self.info.path.clone(),
             kind: self.info.kind.into(),
             size_bytes: state.size_bytes,
+            changed: None,
             blocks: state.hashes.clone(),
         })
     }

@@ -128,3 +128,70 @@ fn links_hide_no_change() {
         assert!(matches!(refused, mirror::Error::ChangedByHand { .. }), "{refused}");
     }
 }
+
+/// A change by hand is not forgotten when the manifest is written anew for another database.
+#[test]
+fn another_databases_commit_hides_no_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let copies = ["neo4j", "other"].map(|name| Copy::of(FIXTURES[0], name).changed(1));
+    for copy in &copies {
+        copy.back_up(real(), dir.path()).unwrap();
+    }
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(50));
+    pause();
+    let path = dir.path().join("databases/other/schema/index/range-1.0/1000/some file");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[50_000] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    pause();
+    let mirror = open(dir.path());
+    assert!(mirror.after("neo4j").unwrap().is_some());
+    copies[0].run(&mirror).unwrap();
+    pause();
+    let require_refused = |mirror: &Mirror| {
+        let refused = mirror.after("other").unwrap_err();
+        assert!(matches!(refused, mirror::Error::ChangedByHand { .. }), "{refused}");
+    };
+    require_refused(&mirror);
+    drop(mirror);
+    require_refused(&open(dir.path()));
+}
+
+/// Somebody keeps the backup as it is by links (`cp -al`) while a renewal is staged: his files stay what
+/// they are.
+#[test]
+fn other_peoples_links_are_not_written_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) =
+        (Copy::of(FIXTURES[0], "neo4j").changed(1), Copy::of(FIXTURES[0], "neo4j").changed(3));
+    old.back_up(real(), dir.path()).unwrap();
+    let mirror = open(dir.path());
+    let staged = renewal(&mirror, &new);
+    let file = dir.path().join("databases/neo4j/schema/index/range-1.0/1000/some file");
+    let (kept, before) = (dir.path().with_extension("kept"), std::fs::read(&file).unwrap());
+    std::fs::hard_link(&file, &kept).unwrap();
+    staged.commit(&new.outcome()).unwrap();
+    assert_eq!(mark(dir.path()), Some(3));
+    assert!(std::fs::read(&kept).unwrap() == before, "it was written to");
+    std::fs::remove_file(kept).unwrap();
+    assert!(verify(dir.path()).is_clean());
+    assert_eq!(fs::entries(file.parent().unwrap()).unwrap().len(), 1, "leftovers");
+    mirror.after("neo4j").unwrap();
+}
+
+/// Whoever reads a backup is not disturbed by increments, which only add to it.
+#[test]
+fn reading_goes_on_while_a_mirror_follows() {
+    let young = Young::of(FIXTURES[0]);
+    let dir = tempfile::tempdir().unwrap();
+    young.copy("neo4j").back_up(real(), dir.path()).unwrap();
+    let backup = Backup::open(dir.path()).unwrap();
+    let mirror = open(dir.path());
+    let after = mirror.after("neo4j").unwrap().unwrap();
+    Step::of(FIXTURES[0], &after, "neo4j").run(&mirror).unwrap();
+    let report = mirror::verify(&backup, &|_| ()).unwrap();
+    assert!(report.is_clean() && !report.replaced_meanwhile, "{report:?}");
+    let home = whole(FIXTURES[0]);
+    Copy::at(home.path(), "neo4j").run(&mirror).unwrap();
+    assert!(!backup.is_current().unwrap());
+}

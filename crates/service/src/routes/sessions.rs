@@ -1,8 +1,9 @@
 //! What can be asked of a session.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -21,6 +22,9 @@ use crate::answer::{Answer, Refusal, blocking, read_body, read_json};
 use crate::auth::Identity;
 use crate::session::{File, InUse};
 use crate::stream::{Job, start};
+
+/// How long a wait may take to notice that the service is stopping, or that its session has ended.
+const LOOK_AROUND: Duration = Duration::from_millis(250);
 
 type SessionPath = Result<Path<String>, PathRejection>;
 type FilePath = Result<Path<(String, u32)>, PathRejection>;
@@ -116,9 +120,7 @@ pub(super) async fn finish(
     let wait = Duration::from_secs(query.wait.min(MAX_WAIT_SECONDS));
     let session = shared.registry.get(&id, &identity.name)?;
     if !wait.is_zero() {
-        let (waiting, shared) = (session.clone(), Arc::clone(&shared));
-        let until = Instant::now() + wait;
-        blocking(move || waiting.0.wait(until, || shared.registry.is_stopping())).await?;
+        let _ = tokio::time::timeout(wait, wait_for_news(&shared, &session)).await;
     }
     let (short, database, client) = (id.get(..8), &session.0.database, &identity.name);
     // Before the end of the logs is looked for: what was committed by now is in the copy.
@@ -128,6 +130,22 @@ pub(super) async fn finish(
         tracing::debug!(id = short, database, client, "finish asked");
     }
     Ok(Json(blocking(move || session.0.finish()).await?))
+}
+
+/// Without a thread of its own: many may wait.
+async fn wait_for_news(shared: &Shared, session: &InUse) {
+    let changed = session.0.changed();
+    while !shared.registry.is_stopping() {
+        let mut notified = pin!(changed.notified());
+        // From here on nothing is missed.
+        notified.as_mut().enable();
+        let asked = session.clone();
+        // An error is for `finish` to tell.
+        if blocking(move || asked.0.has_news()).await.unwrap_or(true) {
+            return;
+        }
+        let _ = tokio::time::timeout(LOOK_AROUND, notified).await;
+    }
 }
 
 pub(super) async fn check(

@@ -22,6 +22,8 @@ pub struct Knobs {
     pub restless: Mutex<HashMap<u32, u32>>,
     /// Files that end earlier than they say.
     pub shrunk: Mutex<HashMap<u32, u64>>,
+    /// A file whose first byte is another one, but only when it is read for the first time.
+    pub flicker: Mutex<Option<u32>>,
     /// Files that turn out to be stale.
     pub stale: Vec<u32>,
     /// Of so many bytes of each read the cache has some, or all.
@@ -176,6 +178,12 @@ impl HotCopy for SyntheticCopy {
         let rest = usize::try_from(size.saturating_sub(offset)).unwrap();
         let length = buf.len().min(rest);
         fill(file, offset, &mut buf[..length]);
+        if offset == 0
+            && length > 0
+            && self.0.flicker.lock().unwrap().take_if(|f| *f == file).is_some()
+        {
+            buf[0] ^= 1;
+        }
         if index < knobs.files.len() && knobs.finished.load(Ordering::SeqCst) {
             knobs.late_reads.fetch_add(1, Ordering::SeqCst);
         }

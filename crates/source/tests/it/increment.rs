@@ -64,34 +64,35 @@ fn nothing_new_is_an_increment_without_transactions() {
     assert_eq!((finished.last_tx, finished.transactions), (after.last_tx, 0));
 }
 
-/// Whoever waits is woken by bytes behind the last transaction, in the same file or the next one, and by
-/// nothing else.
+/// Bytes behind the last transaction are news, in the same file or the next one, and nothing else; who
+/// wants to know is told.
 #[test]
-fn a_wait_ends_when_something_is_written() {
+fn news_is_told() {
     let home = Home::of("5.26.30/rotated");
     let before = after_the_first_file(&home);
     let moved = LogPosition { version: LogVersion(1), offset_bytes: 128 };
-    let end_is_next_file = After {
-        last_tx: source::LastTx { end: moved, start_bytes: None, ..before.last_tx },
-        ..before.clone()
-    };
-    for after in [before, end_is_next_file] {
+    let last_tx = source::LastTx { end: moved, start_bytes: None, ..before.last_tx };
+    for after in [before.clone(), After { last_tx, ..before }] {
         let second = std::fs::read(home.log(SECOND)).unwrap();
         std::fs::remove_file(home.log(SECOND)).unwrap();
         let increment = Increment::begin(&home.database(), after).unwrap();
-        let since = Instant::now();
-        assert!(!increment.wait(Duration::from_millis(150)).unwrap());
-        assert!(since.elapsed() >= Duration::from_millis(150));
-        // A file that has only its header is no news.
+        let (sender, told) = std::sync::mpsc::channel();
+        increment.on_change(Box::new(move || {
+            let _ = sender.send(Instant::now());
+        }));
+        assert!(!increment.has_news().unwrap());
+        // A file that has only its header is none.
         std::fs::write(home.log(SECOND), &second[..128]).unwrap();
-        assert!(!increment.wait(Duration::from_millis(150)).unwrap());
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| increment.wait(Duration::from_secs(60)).unwrap());
-            std::thread::sleep(Duration::from_millis(50));
-            std::fs::write(home.log(SECOND), &second).unwrap();
-            assert!(waiting.join().unwrap());
-        });
-        assert!(since.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(150));
+        assert!(!increment.has_news().unwrap());
+        let since = Instant::now();
+        std::fs::write(home.log(SECOND), &second).unwrap();
+        while !increment.has_news().unwrap() {
+            told.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        assert!(
+            told.recv_timeout(Duration::from_secs(10)).unwrap() > since - Duration::from_secs(1)
+        );
         assert!(increment.finish().unwrap().transactions > 0);
     }
 }

@@ -1,6 +1,7 @@
 //! The backup of one database: full or incremental, session, streams, commit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use client::{Client, Copy, CopyReport, EndOptions, Sink};
@@ -128,13 +129,13 @@ impl Run {
             output.aside(format!("{}: takes {takes}; {free} are free", session.database));
             Ok(staged)
         };
-        self.keep(copy, begin).await
+        self.keep(copy, Some(reason), begin).await
     }
 
     async fn increment(&self, name: &str, after: After) -> Result<DatabaseEntry> {
         let mirror = Arc::clone(&self.mirror);
         let copy = self.open(self.client.open_after(name, after)).await?;
-        self.keep(copy, move |session| mirror.append(session)).await
+        self.keep(copy, None, move |session| mirror.append(session)).await
     }
 
     async fn open(&self, opening: impl Future<Output = client::Result<Copy>>) -> Result<Copy> {
@@ -149,6 +150,7 @@ impl Run {
     async fn keep<T: Keep>(
         &self,
         mut copy: Copy,
+        reason: Option<Reason>,
         begin: impl FnOnce(&Session) -> mirror::Result<T> + Send + 'static,
     ) -> Result<DatabaseEntry> {
         let session = copy.session().clone();
@@ -161,7 +163,14 @@ impl Run {
             }
         };
         let progress = Progress::start(&name, self.output);
-        let told = Arc::new(Told { meter: progress.meter(), follower: self.follower.clone() });
+        // Beside increments it is no sign of life, until it keeps them waiting.
+        let is_alone = reason != Some(Reason::Renewal);
+        let told = Arc::new(Told {
+            meter: progress.meter(),
+            follower: self.follower.clone(),
+            is_life: AtomicBool::new(is_alone),
+        });
+        let life = Arc::clone(&told);
         let sink: Arc<dyn Sink> = Arc::<T>::clone(&kept);
         let gate = self.follower.as_ref().map(|follower| &follower.gate);
         let bring = async {
@@ -171,6 +180,8 @@ impl Run {
                 Some(gate) => Some(gate.lock().await),
                 None => None,
             };
+            life.is_life.store(true, Ordering::Relaxed);
+            life.moved();
             Ok((copy.finish(stored, EndOptions::default()).await?, held))
         };
         let brought = tokio::select! {
@@ -179,8 +190,12 @@ impl Run {
         };
         drop(progress);
         match brought {
-            Ok((report, _held)) => {
+            Ok((report, held)) => {
+                if let Some(follower) = &self.follower {
+                    follower.committing();
+                }
                 let committed = self.commit(kept, report).await;
+                drop(held);
                 copy.close().await;
                 committed
             }
@@ -195,9 +210,6 @@ impl Run {
     /// Proves and keeps what has come.
     pub async fn commit<T: Keep>(&self, kept: Arc<T>, report: CopyReport) -> Result<DatabaseEntry> {
         let name = report.session.database.clone();
-        if let Some(follower) = &self.follower {
-            follower.committing();
-        }
         let committed = blocking(move || {
             let outcome = Outcome {
                 finished: &report.finished,
@@ -222,6 +234,18 @@ impl Run {
 struct Told {
     meter: Arc<Meter>,
     follower: Option<Arc<State>>,
+    /// Whether what comes shows the follower that it is alive.
+    is_life: AtomicBool,
+}
+
+impl Told {
+    fn moved(&self) {
+        if let Some(follower) =
+            self.follower.as_ref().filter(|_| self.is_life.load(Ordering::Relaxed))
+        {
+            follower.moved();
+        }
+    }
 }
 
 impl client::Progress for Told {
@@ -231,9 +255,11 @@ impl client::Progress for Told {
 
     fn done(&self, done_bytes: u64) {
         client::Progress::done(&*self.meter, done_bytes);
-        if let Some(follower) = &self.follower {
-            follower.moved();
-        }
+        self.moved();
+    }
+
+    fn received(&self) {
+        self.moved();
     }
 }
 

@@ -38,6 +38,8 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(20);
 const FINISH_TIMEOUT_MAX: Duration = Duration::from_secs(1800);
 /// What follows asks quickly and often: better a new try than a long wait.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the service to find the backup's last transaction; if it is gone, it reads all logs for it.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// What did not bring anything all the same is not asked for again at once: a server that died in
 /// the middle of a transaction leaves bytes that are none.
 const EMPTY_PAUSE: Duration = Duration::from_millis(250);
@@ -45,8 +47,9 @@ const EMPTY_PAUSE: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often it is asked which databases there are.
 const LIST_EVERY: Duration = Duration::from_secs(30);
-/// A renewal that failed, or for which it was too early.
+/// After a renewal that failed, or for which it was too early; after the next failure twice as long.
 const RENEW_AGAIN: Duration = Duration::from_secs(60);
+const RENEW_AGAIN_MAX: Duration = Duration::from_secs(3600);
 
 /// All that is followed.
 #[derive(Default)]
@@ -56,6 +59,11 @@ impl Followed {
     /// By name.
     pub fn states(&self) -> Vec<Arc<State>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn remove(&self, state: &State) {
+        state.drop_it();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&state.name);
     }
 
     fn add(&self, state: State) -> Option<Arc<State>> {
@@ -83,6 +91,7 @@ pub async fn follow(
         idle_timeout: SILENCE_TIMEOUT,
         contact_timeout: SILENCE_TIMEOUT,
         answer_timeout: 2 * SILENCE_TIMEOUT,
+        begin_timeout: BEGIN_TIMEOUT,
         retry_for: Duration::ZERO,
         ..options.clone()
     };
@@ -109,7 +118,15 @@ pub async fn follow(
             () = run.interrupt.wait() => break,
             () = tokio::time::sleep(LIST_EVERY) => {}
         }
-        for name in new_databases(&quick, globs, &followed).await {
+        // An answer that does not come is the followers' business.
+        let Ok(list) = quick.databases().await else { continue };
+        for state in followed.states() {
+            if list.databases.iter().all(|database| database.name != state.name) {
+                event::dropped(&state.name, output);
+                followed.remove(&state);
+            }
+        }
+        for name in globs.online(list.databases) {
             if let Some(state) = followed.add(State::unknown(name)) {
                 tasks.spawn(Follower::new(&run, &quick, state).follow());
             }
@@ -118,14 +135,6 @@ pub async fn follow(
     while tasks.join_next().await.is_some() {}
     event::stopped(followed.states().len(), output);
     Ok(ExitCode::Ok)
-}
-
-/// Databases that were made since. An answer that does not come is the followers' business.
-async fn new_databases(client: &Client, globs: &Globs, followed: &Followed) -> Vec<String> {
-    let Ok(list) = client.databases().await else { return Vec::new() };
-    let known = followed.states();
-    let new = globs.online(list.databases).into_iter();
-    new.filter(|name| known.iter().all(|state| state.name != *name)).collect()
 }
 
 /// On a thread of its own, since it must not wait for what it watches.
@@ -151,8 +160,9 @@ struct Follower {
     quick: Client,
     state: Arc<State>,
     finish_timeout: Duration,
-    renewal: Option<JoinHandle<()>>,
+    renewal: Option<JoinHandle<bool>>,
     renew_from: Instant,
+    renew_pause: Duration,
 }
 
 impl Follower {
@@ -166,12 +176,13 @@ impl Follower {
             finish_timeout: FINISH_TIMEOUT,
             renewal: None,
             renew_from: Instant::now(),
+            renew_pause: RENEW_AGAIN,
         }
     }
 
     async fn follow(mut self) {
         let mut backoff = Backoff::default();
-        while !self.run.interrupt.has_come() {
+        while !self.run.interrupt.has_come() && !self.state.is_dropped() {
             match self.step().await {
                 Ok(()) => {
                     backoff = Backoff::default();
@@ -232,7 +243,7 @@ impl Follower {
         drop(gate);
         if let Some(entry) = entry {
             event::took(&entry, before, self.run.output);
-            self.renew_if_due(entry);
+            self.renew_if_due(entry).await;
         }
         Ok(())
     }
@@ -297,8 +308,9 @@ impl Follower {
             event::alarm(name, &format!("{what}; a new full backup is made"), output);
         }
         // A renewal that is under way is as good.
-        if let Some(renewal) = self.renewal.take() {
-            let _ = renewal.await;
+        if let Some(renewal) = self.renewal.take()
+            && renewal.await.is_ok_and(|done| done)
+        {
             return Ok(());
         }
         self.full(Reason::LogsPruned).await
@@ -311,30 +323,55 @@ impl Follower {
         Ok(())
     }
 
-    fn renew_if_due(&mut self, entry: DatabaseEntry) {
-        let is_busy = self.renewal.as_ref().is_some_and(|renewal| !renewal.is_finished());
-        if is_busy || Instant::now() < self.renew_from || !self.run.is_to_be_renewed(&entry) {
+    async fn renew_if_due(&mut self, entry: DatabaseEntry) {
+        match self.renewal.take() {
+            Some(renewal) if !renewal.is_finished() => {
+                self.renewal = Some(renewal);
+                return;
+            }
+            Some(renewal) => {
+                let done = renewal.await.is_ok_and(|done| done);
+                self.renew_pause = match done {
+                    true => RENEW_AGAIN,
+                    false => (2 * self.renew_pause).min(RENEW_AGAIN_MAX),
+                };
+                self.renew_from = Instant::now() + self.renew_pause;
+            }
+            None => {}
+        }
+        if Instant::now() < self.renew_from || !self.run.is_to_be_renewed(&entry) {
             return;
         }
-        self.renew_from = Instant::now() + RENEW_AGAIN;
-        let run = self.run.clone();
-        let state = Arc::clone(&self.state);
-        self.renewal = Some(tokio::spawn(async move {
-            let generation = entry.generation.clone();
-            match run.renew(entry).await {
-                Ok(entry) if entry.generation != generation => {
-                    state.took(&entry);
-                    event::took(&entry, 0, run.output);
-                }
-                // Too early: the server has taken no checkpoint since.
-                Ok(_) => {}
-                Err(failure) if failure.code == ExitCode::Interrupted => {}
-                Err(failure) => {
-                    event::failed(&state.name, &failure, RENEW_AGAIN, run.output);
-                    state.failed(&failure);
-                }
+        self.renewal = Some(tokio::spawn(renew(
+            self.run.clone(),
+            Arc::clone(&self.state),
+            entry,
+            self.renew_pause,
+        )));
+    }
+}
+
+/// Whether there is nothing left to be done for a while: it is renewed, or it is too early.
+async fn renew(run: Run, state: Arc<State>, entry: DatabaseEntry, again_after: Duration) -> bool {
+    let generation = entry.generation.clone();
+    match run.renew(entry).await {
+        Ok(entry) if entry.generation != generation => {
+            state.took(&entry);
+            state.renewal_worked();
+            event::took(&entry, 0, run.output);
+            true
+        }
+        // Too early: the server has taken no checkpoint since.
+        Ok(_) => true,
+        Err(failure) if failure.code == ExitCode::Interrupted => false,
+        Err(failure) => {
+            event::failed(&state.name, &failure, again_after, run.output);
+            if state.renewal_failed(&failure) {
+                let what = format!("it cannot be renewed: {}", failure.message);
+                event::alarm(&state.name, &what, run.output);
             }
-        }));
+            false
+        }
     }
 }
 

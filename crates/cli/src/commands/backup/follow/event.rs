@@ -33,6 +33,8 @@ enum Event<'a> {
     Alarm { database: &'a str, message: &'a str },
     /// All is as it should be again.
     Recovered { database: &'a str, after_seconds: u64 },
+    /// The server does not have the database any more; its backup stays.
+    Dropped { database: &'a str },
     /// The run has ended.
     Stopped { databases: usize },
 }
@@ -87,6 +89,12 @@ pub fn recovered(database: &str, after: std::time::Duration, output: Output) {
     let after_seconds = after.as_secs();
     output::tell("recovered", &format!("{database}: after {after_seconds} s"));
     tell(&Event::Recovered { database, after_seconds }, output);
+}
+
+/// The server does not have the database any more.
+pub fn dropped(database: &str, output: Output) {
+    output.warning(format!("{database}: the server does not have it any more; its backup stays"));
+    tell(&Event::Dropped { database }, output);
 }
 
 /// The end of the run.

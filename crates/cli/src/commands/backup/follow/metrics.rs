@@ -41,7 +41,7 @@ fn health(followed: &Followed) -> impl IntoResponse + use<> {
     let states = followed.states();
     let alarmed: Vec<&str> = states
         .iter()
-        .filter(|state| state.get().alarm.is_some())
+        .filter(|state| state.get().is_alarmed())
         .map(|state| state.name.as_str())
         .collect();
     let status = if alarmed.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -103,7 +103,7 @@ const ROWS: [Row; 11] = [
         "neo4j_backup_follow_alarm",
         "gauge",
         "1 while nothing comes, or while only somebody can repair it.",
-        |facts| u8::from(facts.alarm.is_some()).to_string(),
+        |facts| u8::from(facts.is_alarmed()).to_string(),
     ),
     ("neo4j_backup_follow_alarms_total", "counter", "Alarms.", |facts| facts.alarms.to_string()),
 ];

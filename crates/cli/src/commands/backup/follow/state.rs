@@ -1,6 +1,7 @@
 //! What is known of a mirror that follows: for the watchdog, the metrics and the events.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ pub struct State {
     /// Held by whoever appends to the backup, or replaces it.
     pub gate: tokio::sync::Mutex<()>,
     facts: Mutex<Facts>,
+    dropped: AtomicBool,
 }
 
 /// What is known of one database.
@@ -40,6 +42,8 @@ pub struct Facts {
     pub last_error: Option<String>,
     /// Since when there has been an alarm.
     pub alarm: Option<Instant>,
+    /// Since when it cannot be renewed: its logs grow, but it is current.
+    pub renewal_alarm: Option<Instant>,
     pub alarms: u64,
     /// When something last moved, and whether it is being committed.
     moved: Instant,
@@ -59,8 +63,15 @@ impl State {
     pub fn new(entry: &DatabaseEntry) -> Self {
         let now = Instant::now();
         let state = Self::unknown(entry.name.clone());
-        state.facts().moved = now;
         state.took(entry);
+        {
+            let mut facts = state.facts();
+            facts.moved = now;
+            // It may be a while ago: databases are backed up one after the other first.
+            let age = Timestamp::now().duration_since(entry.finished).unsigned_abs();
+            facts.current = (now.checked_sub(age).unwrap_or(now), entry.finished);
+            facts.last_success = Some(entry.finished);
+        }
         state
     }
 
@@ -79,12 +90,28 @@ impl State {
             errors: 0,
             last_error: None,
             alarm: None,
+            renewal_alarm: None,
             alarms: 0,
             moved: now,
             committing: false,
             failures: 0,
         };
-        Self { name, gate: tokio::sync::Mutex::default(), facts: Mutex::new(facts) }
+        Self {
+            name,
+            gate: tokio::sync::Mutex::default(),
+            facts: Mutex::new(facts),
+            dropped: AtomicBool::new(false),
+        }
+    }
+
+    /// The server does not have it any more.
+    pub fn drop_it(&self) {
+        self.dropped.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether there is nothing to follow any more.
+    pub fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::SeqCst)
     }
 
     /// What is known now.
@@ -145,6 +172,24 @@ impl State {
         !is_passing(failure) && facts.raise()
     }
 
+    /// A renewal did not work. Whether that is an alarm from now on, and was none before.
+    pub fn renewal_failed(&self, failure: &Failure) -> bool {
+        let mut facts = self.facts();
+        facts.errors += 1;
+        facts.committing = false;
+        let is_new = facts.renewal_alarm.is_none();
+        if is_new && !is_passing(failure) {
+            facts.renewal_alarm = Some(Instant::now());
+            facts.alarms += 1;
+        }
+        is_new && !is_passing(failure)
+    }
+
+    /// One has worked.
+    pub fn renewal_worked(&self) {
+        self.facts().renewal_alarm = None;
+    }
+
     /// Looks whether there is life. What is wrong, if that is an alarm from now on, and was none before.
     pub fn look(&self) -> Option<String> {
         let mut facts = self.facts();
@@ -173,6 +218,11 @@ impl State {
 }
 
 impl Facts {
+    /// Whether somebody should look.
+    pub fn is_alarmed(&self) -> bool {
+        self.alarm.is_some() || self.renewal_alarm.is_some()
+    }
+
     /// For how long the backup may have lacked something.
     pub fn lag(&self) -> Duration {
         self.current.0.elapsed()
