@@ -107,20 +107,27 @@ fn logs(backup: &Path) -> Result<Vec<(PathBuf, u64)>> {
     Ok(found)
 }
 
-/// The server's log files that are newer than a backup's newest, or that one, with what is new in them.
+/// The server's log files that are newer than a backup's newest, or that one, with their lengths; not the
+/// one that is written to, most of which is preallocated.
 fn new_logs(data: &Path, before: &[(PathBuf, u64)]) -> Result<Vec<(PathBuf, u64)>> {
     let mut new = Vec::new();
     for (path, size) in logs(data)? {
         let old = before.iter().find(|old| old.0.file_name() == path.file_name());
-        let newest = before.iter().max().is_some_and(|newest| Some(newest) == old);
-        if old.is_none() || newest {
-            new.push((path, size - old.map_or(0, |old| old.1)));
+        let newest = before.iter().max_by_key(|old| number(&old.0));
+        if old.is_none() || newest == old {
+            new.push((path, size));
         }
     }
+    new.sort_by_key(|file| number(&file.0));
+    new.pop();
     Ok(new)
 }
 
-/// `cp` of these files, each as long as it is: of the newest that is mostly zeros, so it is left out.
+fn number(path: &Path) -> u64 {
+    path.extension().and_then(|number| number.to_string_lossy().parse().ok()).unwrap_or(0)
+}
+
+/// `cp` of these files.
 fn copy(files: &[(PathBuf, u64)], to: &Path) -> Result<Duration> {
     std::fs::create_dir_all(to)?;
     let mut command = Command::new("sh");

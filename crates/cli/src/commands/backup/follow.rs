@@ -47,7 +47,9 @@ const EMPTY_PAUSE: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often it is asked which databases there are.
 const LIST_EVERY: Duration = Duration::from_secs(30);
-/// After a renewal that failed, or for which it was too early; after the next failure twice as long.
+/// After a renewal for which it was too early: the server had taken no checkpoint since the last one.
+const TOO_EARLY_PAUSE: Duration = Duration::from_secs(10);
+/// After one that failed; after the next failure twice as long.
 const RENEW_AGAIN: Duration = Duration::from_secs(60);
 const RENEW_AGAIN_MAX: Duration = Duration::from_secs(3600);
 
@@ -160,7 +162,7 @@ struct Follower {
     quick: Client,
     state: Arc<State>,
     finish_timeout: Duration,
-    renewal: Option<JoinHandle<bool>>,
+    renewal: Option<JoinHandle<Renewal>>,
     renew_from: Instant,
     renew_pause: Duration,
 }
@@ -309,7 +311,7 @@ impl Follower {
         }
         // A renewal that is under way is as good.
         if let Some(renewal) = self.renewal.take()
-            && renewal.await.is_ok_and(|done| done)
+            && renewal.await.is_ok_and(|ended| ended == Renewal::Done)
         {
             return Ok(());
         }
@@ -330,12 +332,16 @@ impl Follower {
                 return;
             }
             Some(renewal) => {
-                let done = renewal.await.is_ok_and(|done| done);
-                self.renew_pause = match done {
+                let pause = match renewal.await {
+                    Ok(Renewal::Done) => Duration::ZERO,
+                    Ok(Renewal::TooEarly) => TOO_EARLY_PAUSE,
+                    Ok(Renewal::Failed) | Err(_) => self.renew_pause,
+                };
+                self.renew_pause = match pause < RENEW_AGAIN {
                     true => RENEW_AGAIN,
                     false => (2 * self.renew_pause).min(RENEW_AGAIN_MAX),
                 };
-                self.renew_from = Instant::now() + self.renew_pause;
+                self.renew_from = Instant::now() + pause;
             }
             None => {}
         }
@@ -351,26 +357,38 @@ impl Follower {
     }
 }
 
-/// Whether there is nothing left to be done for a while: it is renewed, or it is too early.
-async fn renew(run: Run, state: Arc<State>, entry: DatabaseEntry, again_after: Duration) -> bool {
+/// How a renewal has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Renewal {
+    Done,
+    /// The server has taken no checkpoint since the last one.
+    TooEarly,
+    Failed,
+}
+
+async fn renew(
+    run: Run,
+    state: Arc<State>,
+    entry: DatabaseEntry,
+    again_after: Duration,
+) -> Renewal {
     let generation = entry.generation.clone();
     match run.renew(entry).await {
         Ok(entry) if entry.generation != generation => {
             state.took(&entry);
             state.renewal_worked();
             event::took(&entry, 0, run.output);
-            true
+            Renewal::Done
         }
-        // Too early: the server has taken no checkpoint since.
-        Ok(_) => true,
-        Err(failure) if failure.code == ExitCode::Interrupted => false,
+        Ok(_) => Renewal::TooEarly,
+        Err(failure) if failure.code == ExitCode::Interrupted => Renewal::Failed,
         Err(failure) => {
             event::failed(&state.name, &failure, again_after, run.output);
             if state.renewal_failed(&failure) {
                 let what = format!("it cannot be renewed: {}", failure.message);
                 event::alarm(&state.name, &what, run.output);
             }
-            false
+            Renewal::Failed
         }
     }
 }
