@@ -90,6 +90,10 @@ pub trait DiskFile: Send + Sync + Debug {
     /// Writes all the bytes at an offset. Goes fastest with many bytes at once, whose address and
     /// offset are multiples of 4096.
     fn write_at(&self, offset_bytes: u64, bytes: &[u8]) -> Result<()>;
+    /// The same for bytes that are read again soon: they stay in memory until then.
+    fn write_cached_at(&self, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
+        self.write_at(offset_bytes, bytes)
+    }
     /// Sets the file's length; new bytes are zeros, for which there is space on the disk if the file
     /// system can promise that.
     fn set_len(&self, size_bytes: u64) -> Result<()>;
@@ -198,9 +202,12 @@ impl DiskFile for RealFile {
         if rest.is_empty() {
             return Ok(());
         }
-        let rest_at = offset_bytes.saturating_add(direct as u64);
-        self.file.write_all_at(rest, rest_at).map_err(Error::io("write", &self.path))?;
-        self.begin_writing_out(rest_at, rest.len() as u64);
+        self.write_cached_at(offset_bytes.saturating_add(direct as u64), rest)
+    }
+
+    fn write_cached_at(&self, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, offset_bytes).map_err(Error::io("write", &self.path))?;
+        self.begin_writing_out(offset_bytes, bytes.len() as u64);
         Ok(())
     }
 

@@ -222,7 +222,9 @@ impl Increment {
             require_same(&file.path, offset, known)?;
         }
         if !new.is_empty() {
-            file.file.write_at(offset.saturating_add(known.len() as u64), new)?;
+            // Read again by `commit`.
+            let at = offset.saturating_add(known.len() as u64);
+            file.file.write_cached_at(at, new)?;
         }
         Ok(())
     }
