@@ -1,7 +1,7 @@
 //! Host and port, as `-host` and `-port` or `--listen` give them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use wire::api::DEFAULT_PORT;
 
@@ -85,6 +85,16 @@ impl Listen {
             return Err(format!("{first}-{last} are no ports from the lowest to the highest"));
         }
         Ok(Self { host, first_port, last_port })
+    }
+}
+
+impl Listen {
+    /// The host's first address, with the first port.
+    pub fn resolve(&self) -> Result<SocketAddr, String> {
+        let host = self.host.as_str();
+        let found = (host, self.first_port).to_socket_addrs();
+        let mut found = found.map_err(|error| format!("{host}: {error}"))?;
+        found.next().ok_or_else(|| format!("{host}: no address of that name"))
     }
 }
 

@@ -136,6 +136,9 @@ impl Copy {
     }
 
     async fn end(&mut self) {
+        if self.ended {
+            return;
+        }
         self.ended = true;
         self.keeper.abort();
         delete(&self.conversation).await;

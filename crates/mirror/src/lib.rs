@@ -73,5 +73,5 @@ pub use manifest::{
     Manifest, Reason,
 };
 pub use mirror::Mirror;
-pub use staged::{Outcome, Space, Staged};
+pub use staged::{Outcome, SPARE_BYTES, Space, Staged};
 pub use verify::{Finding, FindingKind, Report, recovery_findings, verify};

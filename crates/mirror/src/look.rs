@@ -57,8 +57,7 @@ impl Backup {
         if !self.is_unfinished(entry) {
             require_unchanged(self.dir(), entry, &OwnChanges::default())?;
         }
-        let (store_id, external_uuid) = (entry.store_id.clone(), entry.external_uuid.clone());
-        Ok(After { store_id, external_uuid, last_tx: (&entry.last_tx).into() })
+        Ok(entry.after())
     }
 
     /// The directories that a run would write in, as far as they exist.

@@ -220,6 +220,12 @@ impl DatabaseEntry {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size_bytes))
     }
 
+    /// What it ends with, for an increment to begin after.
+    pub(crate) fn after(&self) -> wire::api::After {
+        let (store_id, external_uuid) = (self.store_id.clone(), self.external_uuid.clone());
+        wire::api::After { store_id, external_uuid, last_tx: (&self.last_tx).into() }
+    }
+
     /// How long the transaction logs since checkpoint C are: what a restored server has to recover.
     #[must_use]
     pub fn log_bytes(&self) -> u64 {

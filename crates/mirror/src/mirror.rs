@@ -81,9 +81,7 @@ impl Mirror {
         };
         require_unchanged(&self.inner.dir, &entry, &self.inner.own_changes)?;
         increment::cut_tail(&self.inner, &entry)?;
-        let last_tx = (&entry.last_tx).into();
-        let DatabaseEntry { store_id, external_uuid, .. } = entry;
-        Ok(Some(wire::api::After { store_id, external_uuid, last_tx }))
+        Ok(Some(entry.after()))
     }
 
     /// Begins to append the transactions of a session that was opened with [`Mirror::after`].

@@ -30,7 +30,7 @@ const FILES_MAX: usize = 1 << 20;
 /// changes are in their places.
 const BASE_BYTES_MIN: u64 = 16 << 10;
 /// Space that must be left over when the copy begins.
-const SPARE_BYTES: u64 = 16 << 20;
+pub const SPARE_BYTES: u64 = 16 << 20;
 
 /// A new full backup of one database. Dropped before [`Staged::commit`], it is removed again and
 /// the backup that was there stays as it was.

@@ -1,6 +1,6 @@
 //! `serve`: one server's databases for backup clients.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -58,9 +58,7 @@ fn configure(
     config.log_settings = settings.logs.clone();
     (config.listen, config.last_port) = where_to_listen(args, settings)?;
     config.database_globs = globs(&args.databases)?;
-    if let (Some(cert), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) {
-        config.tls = Some(TlsConfig { cert, key, client_ca: args.client_ca.clone() });
-    }
+    config.tls = tls(args);
     config.tokens = args.token_file.as_deref().map(TokenFile::load).transpose()?;
     config.insecure = args.insecure;
     let usual = Limits::default();
@@ -112,7 +110,14 @@ fn tell_databases(installation: &Installation) -> Result<()> {
     Ok(())
 }
 
-/// By the flag (or its variable), else the configuration, else the default: the address, and the last port to try.
+/// The certificate that the flags name.
+pub(super) fn tls(args: &ServeArgs) -> Option<TlsConfig> {
+    let (cert, key) = args.tls_cert.clone().zip(args.tls_key.clone())?;
+    Some(TlsConfig { cert, key, client_ca: args.client_ca.clone() })
+}
+
+/// By the flag (or its variable), else the configuration, else the default: the address, and the last
+/// port to try.
 pub(super) fn where_to_listen(args: &ServeArgs, settings: Settings) -> Result<(SocketAddr, u16)> {
     let refuse = |what: String| match &args.listen {
         Some(listen) => Failure::usage(format!("--listen {listen}: {what}")),
@@ -124,12 +129,7 @@ pub(super) fn where_to_listen(args: &ServeArgs, settings: Settings) -> Result<(S
         Some(flag) => Listen::parse(flag).map_err(refuse)?,
         None => settings.listen.unwrap_or_default(),
     };
-    let Listen { host, first_port, last_port } = listen;
-    let mut found = (host.as_str(), first_port)
-        .to_socket_addrs()
-        .map_err(|error| refuse(format!("{host}: {error}")))?;
-    let address = found.next().ok_or_else(|| refuse(format!("{host}: no address of that name")))?;
-    Ok((address, last_port))
+    Ok((listen.resolve().map_err(refuse)?, listen.last_port))
 }
 
 pub(super) fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {

@@ -11,7 +11,7 @@ use testkit::certificates::Certificates;
 
 use crate::backup::{backup, mounted};
 use crate::connect::answering;
-use crate::run::{Service, command, copy, data_directory, finish, run, tree};
+use crate::run::{Service, command, copy, data_directory, data_directory_of, finish, run, tree};
 
 /// Looks, and compares the run's status and code.
 #[track_caller]
@@ -511,17 +511,7 @@ fn histories() {
 #[test]
 fn retention() {
     let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/5.26.30/rotated");
-    for part in ["databases", "transactions"] {
-        copy(&fixture.join(part), &data.join(part));
-    }
-    for file in formats::record_store::MANDATORY {
-        let path = data.join("databases/neo4j").join(file.file_name());
-        if !path.exists() {
-            std::fs::write(path, b"").unwrap();
-        }
-    }
+    let data = data_directory_of(dir.path(), "5.26.30/rotated");
     let setting = Setting::of(dir, data, "");
     let newest = setting.data.join("transactions/neo4j/neostore.transaction.db.1");
     let (newer, all) =

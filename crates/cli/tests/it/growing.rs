@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use formats::txlog::{Batch, BatchReader};
 
-use crate::run::copy;
+use crate::run::data_directory_of;
 
 /// A server that was killed, when it had only its first checkpoint and some of its transactions.
 pub struct Growing {
@@ -20,17 +20,7 @@ pub struct Growing {
 impl Growing {
     /// With half of its transactions.
     pub fn new(parent: &Path) -> Self {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/2026.08.1/killed");
-        let data = parent.join("data");
-        for part in ["databases", "transactions"] {
-            copy(&fixture.join(part), &data.join(part));
-        }
-        for file in formats::record_store::MANDATORY {
-            let path = data.join("databases/neo4j").join(file.file_name());
-            if !path.exists() {
-                std::fs::write(path, b"").unwrap();
-            }
-        }
+        let data = data_directory_of(parent, "2026.08.1/killed");
         let path = data.join("transactions/neo4j/checkpoint.0");
         let checkpoints = std::fs::read(&path).unwrap();
         let decoded = formats::checkpoint::decode_file(&checkpoints).unwrap().unwrap();

@@ -161,10 +161,21 @@ impl Drop for Service {
 
 /// A data directory with one database `neo4j` that a real server wrote.
 pub fn data_directory(parent: &Path) -> PathBuf {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/5.26.30/standard");
+    data_directory_of(parent, "5.26.30/standard")
+}
+
+/// The one of that fixture; record stores that it lacks are empty.
+pub fn data_directory_of(parent: &Path, fixture: &str) -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
     let data = parent.join("data");
     for part in ["databases", "transactions"] {
-        copy(&fixture.join(part), &data.join(part));
+        copy(&fixtures.join(fixture).join(part), &data.join(part));
+    }
+    for file in formats::record_store::MANDATORY {
+        let path = data.join("databases/neo4j").join(file.file_name());
+        if !path.exists() {
+            std::fs::write(path, b"").unwrap();
+        }
     }
     data
 }

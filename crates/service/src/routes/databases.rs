@@ -68,11 +68,18 @@ pub(super) async fn check(
 
 /// The name in the path, if the service shows such a database.
 fn shown(shared: &Shared, path: DatabasePath) -> Answer<String> {
-    let refuse = |what: String| Refusal::new(ErrorCode::BadRequest, what);
-    let Path(database) = path.map_err(|e| refuse(e.body_text()))?;
-    wire::names::check_database(&database).map_err(|e| refuse(e.to_string()))?;
-    if shared.config.shows(&database) {
-        return Ok(database);
+    let bad_path = |e: PathRejection| Refusal::new(ErrorCode::BadRequest, e.body_text());
+    let Path(database) = path.map_err(bad_path)?;
+    require_shown(shared, &database)?;
+    Ok(database)
+}
+
+/// Fails unless the service shows a database of that name.
+pub(super) fn require_shown(shared: &Shared, database: &str) -> Answer<()> {
+    wire::names::check_database(database)
+        .map_err(|e| Refusal::new(ErrorCode::BadRequest, e.to_string()))?;
+    if shared.config.shows(database) {
+        return Ok(());
     }
     let message = format!("no database named {database:?} is shown by this service");
     Err(Refusal::new(ErrorCode::NotFound, message))

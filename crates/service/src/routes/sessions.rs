@@ -18,6 +18,7 @@ use wire::api::{
 use wire::pages;
 
 use super::Shared;
+use super::databases::require_shown;
 use crate::answer::{Answer, Refusal, blocking, read_body, read_json};
 use crate::auth::Identity;
 use crate::session::{File, InUse};
@@ -63,12 +64,7 @@ pub(super) async fn open(
     let permit = shared.registry.reserve()?;
     let request: OpenSession = read_json(body, shared.config.limits.arrival_timeout).await?;
     let database = request.database;
-    wire::names::check_database(&database)
-        .map_err(|e| Refusal::new(ErrorCode::BadRequest, e.to_string()))?;
-    if !shared.config.shows(&database) {
-        let message = format!("no database named {database:?} is shown by this service");
-        return Err(Refusal::new(ErrorCode::NotFound, message));
-    }
+    require_shown(&shared, &database)?;
     let catalog = Arc::clone(&shared.config.catalog);
     let name = database.clone();
     let begun = blocking(move || catalog.begin(&name, request.after.as_ref())).await?;

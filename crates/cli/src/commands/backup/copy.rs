@@ -93,7 +93,7 @@ impl Run {
     pub async fn renew(&self, entry: DatabaseEntry) -> Result<DatabaseEntry> {
         let name = entry.name.clone();
         let renewed = async {
-            let copy = self.open(self.client.open(&name)).await?;
+            let copy = self.unless_interrupted(self.client.open(&name)).await?;
             let newer = |at: &CheckpointInfo| at.position > entry.checkpoint.position;
             if !copy.session().checkpoint.as_ref().is_some_and(newer) {
                 copy.close().await;
@@ -111,7 +111,7 @@ impl Run {
     }
 
     pub async fn full(&self, name: &str, reason: Reason) -> Result<DatabaseEntry> {
-        let copy = self.open(self.client.open(name)).await?;
+        let copy = self.unless_interrupted(self.client.open(name)).await?;
         self.full_from(copy, reason).await
     }
 
@@ -134,13 +134,17 @@ impl Run {
 
     async fn increment(&self, name: &str, after: After) -> Result<DatabaseEntry> {
         let mirror = Arc::clone(&self.mirror);
-        let copy = self.open(self.client.open_after(name, after)).await?;
+        let copy = self.unless_interrupted(self.client.open_after(name, after)).await?;
         self.keep(copy, None, move |session| mirror.append(session)).await
     }
 
-    async fn open(&self, opening: impl Future<Output = client::Result<Copy>>) -> Result<Copy> {
+    /// What the work brings, unless a signal comes first.
+    pub async fn unless_interrupted<T>(
+        &self,
+        work: impl Future<Output = client::Result<T>>,
+    ) -> Result<T> {
         tokio::select! {
-            copy = opening => Ok(copy?),
+            done = work => Ok(done?),
             () = self.interrupt.wait() => Err(Failure::interrupted()),
         }
     }
@@ -184,10 +188,7 @@ impl Run {
             life.moved();
             Ok((copy.finish(stored, EndOptions::default()).await?, held))
         };
-        let brought = tokio::select! {
-            brought = bring => brought.map_err(|error: client::Error| Failure::from(error)),
-            () = self.interrupt.wait() => Err(Failure::interrupted()),
-        };
+        let brought = self.unless_interrupted(bring).await;
         drop(progress);
         match brought {
             Ok((report, held)) => {

@@ -24,6 +24,7 @@ use wire::api::Finished;
 
 use super::choose::Globs;
 use super::copy::{Run, blocking, release};
+use crate::address::Listen;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
 use crate::output::{Ended, Output};
@@ -230,11 +231,8 @@ impl Follower {
             return self.full(Reason::FirstBackup).await;
         };
         let before = after.last_tx.tx_id.0;
-        let opened = tokio::select! {
-            opened = self.quick.open_after(&state.name, after) => opened.map_err(Failure::from),
-            () = self.run.interrupt.wait() => Err(Failure::interrupted()),
-        };
-        let entry = match opened {
+        let opening = self.quick.open_after(&state.name, after);
+        let entry = match self.run.unless_interrupted(opening).await {
             Ok(copy) => self.append(copy).await?,
             Err(failure) if failure.code == ExitCode::LogsPruned && !self.run.no_fallback => {
                 drop(gate);
@@ -269,11 +267,7 @@ impl Follower {
             let stored = copy.store(sink, progress).await?;
             copy.finish(stored, end).await
         };
-        let brought = tokio::select! {
-            brought = bring => brought.map_err(Failure::from),
-            () = self.run.interrupt.wait() => Err(Failure::interrupted()),
-        };
-        let report = match brought {
+        let report = match self.run.unless_interrupted(bring).await {
             Ok(report) => report,
             Err(failure) => {
                 copy.close().await;
@@ -418,9 +412,5 @@ impl client::Progress for Told {
 /// Where the metrics are to be had.
 pub fn metrics_address(text: &str) -> Result<SocketAddr> {
     let refuse = |what: String| Failure::usage(format!("--metrics-listen {text}: {what}"));
-    let listen = crate::address::Listen::parse(text).map_err(refuse)?;
-    let found =
-        std::net::ToSocketAddrs::to_socket_addrs(&(listen.host.as_str(), listen.first_port));
-    let mut found = found.map_err(|error| refuse(error.to_string()))?;
-    found.next().ok_or_else(|| refuse("no address of that name".to_owned()))
+    Listen::parse(text).and_then(|listen| listen.resolve()).map_err(refuse)
 }

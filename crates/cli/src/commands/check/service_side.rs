@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use client::{Client, ClientOptions};
 use rustix::process::{Resource, getrlimit};
-use service::{Catalog, LogSettings, ServiceConfig, TlsConfig, TokenFile};
+use service::{Catalog, LogSettings, ServiceConfig, TokenFile};
 use source::{Database, HotCopy, Installation, State};
 
 use super::findings::{Check, Findings};
@@ -28,7 +28,7 @@ const OPEN_FILES: u64 = 16_384;
 pub async fn run(args: &CheckArgs, findings: &mut Findings) {
     let serve_args = serve_args(args);
     open_files(findings);
-    files(args, findings);
+    files(&serve_args, findings);
     let (installation, settings) = match serve::find_installation(&serve_args) {
         Ok(found) => found,
         Err(failure) => return findings.error(Check::new("configuration"), failure),
@@ -47,7 +47,7 @@ pub async fn run(args: &CheckArgs, findings: &mut Findings) {
         }
     }
     let log_settings = settings.logs.clone();
-    address(args, &serve_args, &installation, settings, findings).await;
+    address(&serve_args, &installation, settings, findings).await;
     databases(args, &installation, log_settings.as_ref(), findings).await;
 }
 
@@ -84,14 +84,9 @@ fn open_files(findings: &mut Findings) {
     }
 }
 
-fn tls(args: &CheckArgs) -> Option<TlsConfig> {
-    let (cert, key) = args.tls_cert.clone().zip(args.tls_key.clone())?;
-    Some(TlsConfig { cert, key, client_ca: args.client_ca.clone() })
-}
-
 /// The files that the flags name.
-fn files(args: &CheckArgs, findings: &mut Findings) {
-    if let Some(tls) = tls(args) {
+fn files(args: &ServeArgs, findings: &mut Findings) {
+    if let Some(tls) = serve::tls(args) {
         let check = Check::new("certificate");
         match tls.check() {
             Ok(()) => {
@@ -114,20 +109,19 @@ fn files(args: &CheckArgs, findings: &mut Findings) {
 
 /// Is the address one that may be listened on, and is it free?
 async fn address(
-    args: &CheckArgs,
-    serve_args: &ServeArgs,
+    args: &ServeArgs,
     installation: &Installation,
     settings: Settings,
     findings: &mut Findings,
 ) {
     let check = Check::new("address");
-    let (listen, last_port) = match serve::where_to_listen(serve_args, settings) {
+    let (listen, last_port) = match serve::where_to_listen(args, settings) {
         Ok(found) => found,
         Err(failure) => return findings.error(check, failure),
     };
     let mut config = ServiceConfig::for_installation(installation.clone());
     (config.listen, config.last_port) = (listen, last_port);
-    (config.tls, config.insecure) = (tls(args), args.insecure);
+    (config.tls, config.insecure) = (serve::tls(args), args.insecure);
     // A file that cannot be used has an error of its own.
     config.tokens = args.token_file.as_ref().map(|_| TokenFile::default());
     let protected = Check::new("protection");

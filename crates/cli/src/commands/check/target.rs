@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mirror::{Backup, Look};
+use mirror::{Backup, Look, SPARE_BYTES};
 use rustix::process::{Resource, getrlimit};
 
 use super::findings::{Check, Findings};
@@ -10,9 +10,6 @@ use crate::commands::backup::blocking;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
 use crate::units;
-
-/// What must be left over when a full copy begins.
-const SPARE_BYTES: u64 = 16 << 20;
 
 /// The target, as far as the checks that follow need it.
 pub struct Target {
