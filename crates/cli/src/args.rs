@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use client::TlsOptions;
 
 use crate::exit_code::{self, ExitCode};
 use crate::logging::LogFormat;
@@ -208,6 +209,18 @@ pub struct BackupArgs {
     /// The most bytes per second, such as 50MiB
     #[arg(long, value_name = "RATE", value_parser = units::parse_rate)]
     pub limit_rate: Option<u64>,
+    #[command(flatten)]
+    pub tls: ClientTlsArgs,
+    /// The file that holds this client's token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// How a client speaks TLS.
+#[derive(Debug, Args)]
+pub struct ClientTlsArgs {
     /// Use TLS, and trust the certificates of this authority
     #[arg(long, value_name = "PEM")]
     pub ca: Option<PathBuf>,
@@ -217,11 +230,14 @@ pub struct BackupArgs {
     /// The private key of the client's certificate
     #[arg(long, value_name = "PEM", requires = "client_cert")]
     pub client_key: Option<PathBuf>,
-    /// The file that holds this client's token
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    #[command(flatten)]
-    pub output: OutputArgs,
+}
+
+impl ClientTlsArgs {
+    /// For the client, if TLS is wanted.
+    pub fn options(&self) -> Option<TlsOptions> {
+        let client = self.client_cert.clone().zip(self.client_key.clone());
+        self.ca.clone().map(|ca| TlsOptions { ca, client })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -295,20 +311,13 @@ pub struct CheckArgs {
     /// The directory of the backup, which may be missing; without it only the service is looked at
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "data"])]
     pub to: Option<PathBuf>,
-    /// Use TLS, and trust the certificates of this authority
-    #[arg(long, value_name = "PEM", conflicts_with_all = ["config", "data"])]
-    pub ca: Option<PathBuf>,
-    /// This client's certificate chain
-    #[arg(long, value_name = "PEM", requires_all = ["client_key", "ca"])]
-    pub client_cert: Option<PathBuf>,
-    /// The private key of the client's certificate
-    #[arg(long, value_name = "PEM", requires = "client_cert")]
-    pub client_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub tls: ClientTlsArgs,
     /// On the server's host: the server's neo4j.conf
-    #[arg(long, value_name = "NEO4J_CONF")]
+    #[arg(long, value_name = "NEO4J_CONF", conflicts_with = "ca")]
     pub config: Option<PathBuf>,
     /// On the server's host: the server's data directory, in place of --config
-    #[arg(long, value_name = "DATA_DIR")]
+    #[arg(long, value_name = "DATA_DIR", conflicts_with = "ca")]
     pub data: Option<PathBuf>,
     /// As for `serve`: where it is to accept connections
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "host")]

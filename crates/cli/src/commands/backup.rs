@@ -9,7 +9,7 @@ pub(super) use copy::blocking;
 
 use std::path::Path;
 
-use client::{Client, ClientOptions, TlsOptions};
+use client::{Client, ClientOptions};
 use fs::Busy;
 use mirror::{DatabaseEntry, Mirror};
 
@@ -122,8 +122,7 @@ async fn open_target(args: &BackupArgs) -> Result<std::sync::Arc<Mirror>> {
 
 fn client_options(args: &BackupArgs, address: &Address, output: Output) -> Result<ClientOptions> {
     let mut options = ClientOptions::new(address.host.clone(), address.port);
-    let client = args.client_cert.clone().zip(args.client_key.clone());
-    options.tls = args.ca.clone().map(|ca| TlsOptions { ca, client });
+    options.tls = args.tls.options();
     options.limit_rate_bytes_per_s = args.limit_rate;
     options.parallel = args.parallel.map_or(options.parallel, usize::from);
     if let Some(path) = &args.token_file {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use client::Sink as _;
-use fs::fault::{Fault, FaultDisk, FaultKind, History, Replay, Survival};
+use fs::fault::{Fault, FaultKind, History, Replay, Survival};
 use fs::{Busy, Disk};
 use mirror::{Backup, DatabaseEntry, Error, Mirror, Reason};
 
@@ -286,19 +286,13 @@ fn power_fails_after(name: &'static str, run: Run, fault: Fault) {
         start.write_to(dir.path()).unwrap();
         let to = backup(dir.path());
         let history = History::of(dir.path()).unwrap();
-        let faulty = FaultDisk::new(fault, at);
-        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
-        let disk = match fault {
-            Fault::Kill => history.disk(disk),
-            _ => history.disk_that_forgets(disk),
-        };
+        let (faulty, disk) = faulty(&history, fault, at);
         let done = run.run(&server, disk, &to);
         if faulty.count() <= at {
             done.unwrap();
             break;
         }
-        let operation = faulty.trace().into_iter().find(|line| line.starts_with(&format!("{at} ")));
-        let operation = operation.unwrap();
+        let operation = operation(&faulty, at);
         at += 1;
         if is_passed_over(&operation, &DECIDES_BEFORE, &mut frequent) {
             continue;

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::Arc;
 
-use fs::fault::{History, Replay, Survival};
+use fs::Disk;
+use fs::fault::{Fault, FaultDisk, History, Replay, Survival};
 
 /// All that the disk may have kept.
 pub fn survivals() -> Vec<Survival> {
@@ -41,6 +43,24 @@ pub fn is_passed_over(operation: &str, decides: &[&str], frequent: &mut usize) -
 pub fn in_memory() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+/// A recorded disk whose operation number `at` meets a fault. After one that was no kill, what a sync
+/// failed to save is lost, though a later one tells of success.
+pub fn faulty(history: &History, fault: Fault, at: usize) -> (FaultDisk, Arc<dyn Disk>) {
+    let faulty = FaultDisk::new(fault, at);
+    let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+    let disk = match fault {
+        Fault::Kill => history.disk(disk),
+        _ => history.disk_that_forgets(disk),
+    };
+    (faulty, disk)
+}
+
+/// The operation of that number, as the trace has it.
+pub fn operation(faulty: &FaultDisk, at: usize) -> String {
+    let is_it = |line: &String| line.starts_with(&format!("{at} "));
+    faulty.trace().into_iter().find(is_it).unwrap()
 }
 
 /// One moment of a history, and what was there then.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs::Disk;
-use fs::fault::{Fault, FaultDisk, FaultKind, History, Image, Replay, Survival};
+use fs::fault::{Fault, FaultKind, History, Image, Replay, Survival};
 use restore::{Destination, Error, Report};
 
 use crate::crash::{Found, found_in, old_files_kept_in};
@@ -100,19 +100,13 @@ fn power_fails_after(fault: Fault, old: bool) {
         let world = in_memory();
         start.write_to(world.path()).unwrap();
         let history = History::of(world.path()).unwrap();
-        let faulty = FaultDisk::new(fault, at);
-        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
-        let disk = match fault {
-            Fault::Kill => history.disk(disk),
-            _ => history.disk_that_forgets(disk),
-        };
+        let (faulty, disk) = faulty(&history, fault, at);
         let done = restore(&fixture, &disk, world.path(), old);
         if faulty.count() <= at {
             done.unwrap();
             break;
         }
-        let operation = faulty.trace().into_iter().find(|line| line.starts_with(&format!("{at} ")));
-        let operation = operation.unwrap();
+        let operation = operation(&faulty, at);
         at += 1;
         // What is copied is in nobody's way.
         let is_copy = operation.contains("-restoring/0/") && !operation.contains("rename");

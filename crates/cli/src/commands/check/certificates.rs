@@ -18,7 +18,7 @@ const DAY_SECONDS: i64 = 86_400;
 /// This client's own files. False where one cannot be used.
 pub fn own_files(args: &CheckArgs, findings: &mut Findings) -> bool {
     let mut usable = true;
-    let files = [("ca", &args.ca), ("client_certificate", &args.client_cert)];
+    let files = [("ca", &args.tls.ca), ("client_certificate", &args.tls.client_cert)];
     for (name, path) in files {
         if let Some(path) = path {
             usable &= file(findings, Check::new(name), path);

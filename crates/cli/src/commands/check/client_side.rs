@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use client::{Client, ClientOptions, TlsOptions};
+use client::{Client, ClientOptions};
 use wire::api::{DatabaseList, ErrorCode};
 
 use super::findings::{Check, Findings};
@@ -55,8 +55,7 @@ async fn service(
         }
     };
     let mut options = ClientOptions::new(address.host.clone(), address.port);
-    let client = args.client_cert.clone().zip(args.client_key.clone());
-    options.tls = args.ca.clone().map(|ca| TlsOptions { ca, client });
+    options.tls = args.tls.options();
     options.token = token;
     let (has_tls, has_token) = (options.tls.is_some(), options.token.is_some());
     let client = match Client::new(options) {

@@ -66,7 +66,6 @@ impl State {
         state.took(entry);
         {
             let mut facts = state.facts();
-            facts.moved = now;
             // It may be a while ago: databases are backed up one after the other first.
             let age = Timestamp::now().duration_since(entry.finished).unsigned_abs();
             facts.current = (now.checked_sub(age).unwrap_or(now), entry.finished);
@@ -177,12 +176,12 @@ impl State {
         let mut facts = self.facts();
         facts.errors += 1;
         facts.committing = false;
-        let is_new = facts.renewal_alarm.is_none();
-        if is_new && !is_passing(failure) {
+        let is_alarm = facts.renewal_alarm.is_none() && !is_passing(failure);
+        if is_alarm {
             facts.renewal_alarm = Some(Instant::now());
             facts.alarms += 1;
         }
-        is_new && !is_passing(failure)
+        is_alarm
     }
 
     /// One has worked.
