@@ -449,7 +449,7 @@ const RESTORE_CODES: [E; 11] = [
     E::OutOfRange,
     E::CorruptData,
 ];
-const CHECK_CODES: [E; 21] = [
+const CHECK_CODES: [E; 23] = [
     E::BadConfiguration,
     E::CannotListen,
     E::Disabled,
@@ -463,12 +463,14 @@ const CHECK_CODES: [E; 21] = [
     E::NoSuchDatabase,
     E::LogsPruned,
     E::OtherStore,
+    E::StoreMigrated,
     E::Diverged,
     E::TargetUnusable,
     E::TargetInUse,
     E::NoSpace,
     E::NoBackup,
     E::BackupChanged,
+    E::NotABackup,
     E::CorruptData,
     E::CheckFailed,
 ];
