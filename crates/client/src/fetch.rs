@@ -118,9 +118,9 @@ impl Conversation {
             }
             Some(known) => {
                 let path = format!("/files/{id}/changes?offset={start}&length={length}");
-                let hashes = known.hashes(start, end);
-                receiver.tally.moved(hashes.len());
-                self.request(Method::POST, &path).body(hashes)
+                let list = known.list_from(start);
+                receiver.tally.moved(list.len());
+                self.request(Method::POST, &path).body(list)
             }
         };
         let mut response = match self.http.frames(request).await {

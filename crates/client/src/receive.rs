@@ -11,10 +11,13 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 use wire::api::{ErrorDetail, FileInfo};
 use wire::frame::{Decoder, Frame, FrameError};
-use wire::pages;
+use wire::pages::{self, BlockHasher, Group};
 
 use crate::progress::Progress;
 use crate::sink::{Sink, SinkError};
+
+const PAGE_BYTES: u64 = pages::PAGE_BYTES as u64;
+const GROUP_BYTES: u64 = pages::GROUP_BYTES as u64;
 
 /// Counts what has arrived and is right.
 pub(crate) struct Tally {
@@ -69,7 +72,8 @@ pub(crate) struct Receiver {
 pub(crate) struct Known {
     /// Where in the file it begins.
     pub(crate) start: u64,
-    pub(crate) bytes: Bytes,
+    pub(crate) end: u64,
+    pub(crate) groups: Vec<Group>,
     /// See [`Base::stays`](crate::Base::stays).
     pub(crate) stays: bool,
 }
@@ -77,20 +81,20 @@ pub(crate) struct Known {
 impl Known {
     /// The same for another try: what an earlier one has written over it must be written again.
     pub(crate) fn again(&self) -> Self {
-        Self { start: self.start, bytes: self.bytes.clone(), stays: false }
+        Self { stays: false, groups: self.groups.clone(), ..*self }
     }
 
-    /// The bytes between two offsets, if all of them are known.
-    fn between(&self, from: u64, to: u64) -> Option<Bytes> {
-        let from = usize::try_from(from.checked_sub(self.start)?).ok()?;
-        let to = usize::try_from(to.checked_sub(self.start)?).ok()?;
-        (from <= to && to <= self.bytes.len()).then(|| self.bytes.slice(from..to))
+    /// The checksums of the pages from a block's start on, as a request has them.
+    pub(crate) fn list_from(&self, offset_bytes: u64) -> Vec<u8> {
+        let pages = self.end.saturating_sub(offset_bytes).div_ceil(PAGE_BYTES);
+        let groups = pages::groups_of(self.start, offset_bytes..self.end);
+        let groups = self.groups.get(groups.start..).unwrap_or_default();
+        pages::list(groups, usize::try_from(pages).unwrap_or(usize::MAX))
     }
 
-    /// The hashes of the pages from an offset on, as a request has them.
-    pub(crate) fn hashes(&self, from: u64, to: u64) -> Vec<u8> {
-        let end = self.start.saturating_add(u64::try_from(self.bytes.len()).unwrap_or(0));
-        self.between(from, to.min(end)).map_or_else(Vec::new, |bytes| pages::list(&bytes))
+    fn group_at(&self, offset_bytes: u64) -> Group {
+        let index = pages::groups_of(self.start, offset_bytes..offset_bytes).start;
+        self.groups.get(index).copied().unwrap_or_default()
     }
 }
 
@@ -143,7 +147,9 @@ pub(crate) struct Receiving {
     /// The offset that comes next.
     at: u64,
     complete_to: u64,
-    hasher: blake3::Hasher,
+    hasher: BlockHasher,
+    /// What is known of the range's bytes up to there.
+    groups: Vec<Group>,
     end: Option<End>,
     /// At most one write is under way; it gives its bytes back.
     writing: Option<JoinHandle<(Bytes, Result<(), SinkError>)>>,
@@ -155,7 +161,8 @@ impl Receiver {
             decoder: Decoder::new(),
             at: self.range.start,
             complete_to: self.range.start,
-            hasher: blake3::Hasher::new(),
+            hasher: BlockHasher::new(),
+            groups: Vec::new(),
             end: None,
             writing: None,
             receiver: self,
@@ -182,7 +189,8 @@ impl Receiving {
     /// written, so that whoever writes there next is alone.
     pub(crate) async fn end(mut self, taken: Result<(), Fault>) -> Received {
         let written = self.written().await;
-        let outcome = taken.and(written).and_then(|()| {
+        let told = self.tell_groups().await;
+        let outcome = taken.and(written).and(told).and_then(|()| {
             self.decoder.finish()?;
             self.end.ok_or_else(|| Fault::Protocol("no END frame".to_owned()))
         });
@@ -210,7 +218,7 @@ impl Receiving {
 
     async fn data(&mut self, offset_bytes: u64, bytes: Bytes) -> Result<(), Fault> {
         if offset_bytes != self.at {
-            let from_page = offset_bytes.is_multiple_of(pages::PAGE_BYTES as u64);
+            let from_page = offset_bytes.is_multiple_of(PAGE_BYTES);
             let in_block = (self.at..self.receiver.block_end(self.at)).contains(&offset_bytes);
             if self.receiver.known.is_none() || !from_page || !in_block {
                 return protocol(format!("bytes of offset {offset_bytes}, not {}", self.at));
@@ -223,6 +231,7 @@ impl Receiving {
             return protocol(format!("bytes to offset {end}: more than asked, or over a block"));
         }
         self.hasher.update(&bytes);
+        self.note_pages(offset_bytes);
         self.receiver.tally.moved(bytes.len());
         self.write(offset_bytes, bytes).await?;
         self.at = end;
@@ -234,20 +243,108 @@ impl Receiving {
         if self.at == end {
             return Ok(());
         }
+        let at = self.at;
         let known = self.receiver.known.as_ref();
-        let known = known.and_then(|known| Some((known.stays, known.between(self.at, end)?)));
-        let Some((stays, bytes)) = known else {
-            return Err(Fault::Corrupt(format!(
-                "what lies between {} and {end} is missing",
-                self.at
-            )));
+        let stays = match known.filter(|known| known.start <= at && end <= known.end) {
+            Some(known) => known.stays,
+            None => {
+                return Err(Fault::Corrupt(format!("what lies between {at} and {end} is missing")));
+            }
         };
-        self.hasher.update(&bytes);
-        if !stays {
-            self.write(self.at, bytes).await?;
+        let block_start = at - at % self.receiver.block_bytes;
+        let is_alone = self.receiver.block_end(at) - block_start <= GROUP_BYTES;
+        while self.at < end {
+            let at = self.at;
+            let group_end = at - at % GROUP_BYTES + GROUP_BYTES;
+            let group = self.receiver.known.as_ref().map(|known| known.group_at(at));
+            let group = group.unwrap_or_default();
+            self.keep_pages(group, at..end.min(group_end));
+            let is_whole = at.is_multiple_of(GROUP_BYTES) && group_end <= end;
+            if stays && is_whole && !is_alone && self.hasher.skip(group.subtree) {
+                self.at = group_end;
+                continue;
+            }
+            let (sink, id) = (Arc::clone(&self.receiver.sink), self.receiver.file.id);
+            let length = usize::try_from(end.min(group_end) - at).unwrap_or(usize::MAX);
+            let read = tokio::task::spawn_blocking(move || {
+                let mut bytes = vec![0; length];
+                sink.read_base(id, at, &mut bytes).map(|()| bytes)
+            });
+            let bytes: Bytes = match read.await.map_err(|error| Fault::Sink(Box::new(error)))? {
+                Ok(bytes) => bytes.into(),
+                // What cannot be read is brought anew.
+                Err(error) => return Err(Fault::Corrupt(error.to_string())),
+            };
+            self.hasher.update(&bytes);
+            self.at += u64::try_from(length).unwrap_or(0);
+            if !stays {
+                self.write(at, bytes).await?;
+            }
         }
-        self.at = end;
         Ok(())
+    }
+
+    /// The group of an offset of the range.
+    fn group_mut(&mut self, offset_bytes: u64) -> &mut Group {
+        let start = self.receiver.range.start;
+        let index = pages::groups_of(start, offset_bytes..offset_bytes).start;
+        if self.groups.len() <= index {
+            self.groups.resize(index + 1, Group::default());
+        }
+        &mut self.groups[index]
+    }
+
+    /// Notes the checksums of the pages that have just come.
+    fn note_pages(&mut self, mut offset_bytes: u64) {
+        for sum in self.decoder.pages().to_vec() {
+            let page = usize::try_from(offset_bytes % GROUP_BYTES / PAGE_BYTES).unwrap_or(0);
+            self.group_mut(offset_bytes).pages[page] = sum;
+            offset_bytes += PAGE_BYTES;
+        }
+    }
+
+    /// Notes that the pages of a part of a group are those of the base.
+    fn keep_pages(&mut self, of_base: Group, range: Range<u64>) {
+        let first = range.start % GROUP_BYTES / PAGE_BYTES;
+        let last = (range.end - 1) % GROUP_BYTES / PAGE_BYTES;
+        let group = self.group_mut(range.start);
+        for page in (first..=last).filter_map(|page| usize::try_from(page).ok()) {
+            group.pages[page] = of_base.pages[page];
+        }
+    }
+
+    /// Tells the sink what is known of the blocks that are complete.
+    async fn tell_groups(&mut self) -> Result<(), Fault> {
+        let (id, start) = (self.receiver.file.id, self.receiver.range.start);
+        let count = pages::groups_of(start, start..self.complete_to).end;
+        self.groups.truncate(count);
+        if self.groups.is_empty() || !self.receiver.block_bytes.is_multiple_of(GROUP_BYTES) {
+            return Ok(());
+        }
+        let (sink, groups) = (Arc::clone(&self.receiver.sink), std::mem::take(&mut self.groups));
+        let told = tokio::task::spawn_blocking(move || sink.groups(id, start, &groups)).await;
+        told.map_err(|error| Fault::Sink(Box::new(error)))?.map_err(Fault::Sink)
+    }
+
+    /// Whether a block of which nothing came is known to be what the sink has, and stays there: then it need
+    /// not be read.
+    fn is_kept(&self, block: Range<u64>, hash: [u8; 32]) -> bool {
+        let Receiver { sink, file, known, .. } = &self.receiver;
+        self.at == block.start
+            && known.as_ref().is_some_and(|known| {
+                known.stays && known.start <= block.start && block.end <= known.end
+            })
+            && sink.base_block(file.id, block) == Some(hash)
+    }
+
+    /// Notes that a block is that of the base.
+    fn keep_block(&mut self, block: Range<u64>) {
+        let known = self.receiver.known.clone();
+        for at in block.clone().step_by(pages::GROUP_BYTES) {
+            let group = known.as_ref().map(|known| known.group_at(at));
+            *self.group_mut(at) = group.unwrap_or_default();
+        }
+        self.at = block.end;
     }
 
     async fn write(&mut self, offset_bytes: u64, bytes: Bytes) -> Result<(), Fault> {
@@ -279,14 +376,23 @@ impl Receiving {
         if !self.complete_to.is_multiple_of(block_bytes) {
             return protocol(format!("a block at {offset_bytes} after the last one"));
         }
-        if only_changes {
-            self.keep_to(self.receiver.block_end(offset_bytes)).await?;
+        let end = self.receiver.block_end(offset_bytes);
+        if self.is_kept(offset_bytes..end, hash) {
+            self.keep_block(offset_bytes..end);
+        } else {
+            if only_changes {
+                self.keep_to(end).await?;
+            }
+            let Some((_, subtrees)) = self.hasher.finish().filter(|(found, _)| *found == hash)
+            else {
+                let what =
+                    format!("the block at {offset_bytes} does not have the hash that was sent");
+                return Err(Fault::Corrupt(what));
+            };
+            for (at, subtree) in (offset_bytes..).step_by(pages::GROUP_BYTES).zip(subtrees) {
+                self.group_mut(at).subtree = subtree;
+            }
         }
-        if self.hasher.finalize() != blake3::Hash::from_bytes(hash) {
-            let what = format!("the block at {offset_bytes} does not have the hash that was sent");
-            return Err(Fault::Corrupt(what));
-        }
-        self.hasher.reset();
         self.written().await?;
         let id = self.receiver.file.id;
         self.receiver.sink.block(id, offset_bytes, hash).map_err(Fault::Sink)?;

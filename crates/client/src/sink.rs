@@ -1,6 +1,9 @@
 //! The seam to whatever keeps a copy.
 
+use std::ops::Range;
+
 use wire::api::FileInfo;
+use wire::pages::Group;
 
 /// An error of whatever keeps the copy; the command line looks into it for its exit code.
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
@@ -23,6 +26,17 @@ pub trait Sink: Send + Sync + 'static {
     fn base(&self, _file: u32) -> Option<Base> {
         None
     }
+    /// What is known of a range of the file's [`Base`], which has that many bytes; the range begins at a
+    /// multiple of [`GROUP_BYTES`](wire::pages::GROUP_BYTES). Need not be right, but what is not right costs
+    /// time.
+    fn base_groups(&self, _file: u32, _range: Range<u64>) -> Result<Vec<Group>, SinkError> {
+        Err("the sink has no base".into())
+    }
+    /// The BLAKE3 of a range of the [`Base`], a block of the session, if it is known; must not wait for a
+    /// disk. That the bytes still have it need not be known: a copy is as good as its base.
+    fn base_block(&self, _file: u32, _range: Range<u64>) -> Option<[u8; 32]> {
+        None
+    }
     /// Fills `buf` with bytes of the file's [`Base`], which has that many.
     fn read_base(&self, _file: u32, _offset_bytes: u64, _buf: &mut [u8]) -> Result<(), SinkError> {
         Err("the sink has no base".into())
@@ -32,6 +46,11 @@ pub trait Sink: Send + Sync + 'static {
     /// A block is complete and its BLAKE3 is what the service said. `offset_bytes` is a multiple of
     /// the session's block size; only a file's last block is shorter.
     fn block(&self, file: u32, offset_bytes: u64, hash: [u8; 32]) -> Result<(), SinkError>;
+    /// What is known of the blocks that are complete from an offset on, for the next copy's
+    /// [`Sink::base_groups`]. Comes before `complete`.
+    fn groups(&self, _file: u32, _offset_bytes: u64, _groups: &[Group]) -> Result<(), SinkError> {
+        Ok(())
+    }
     /// All bytes of a file have arrived; it is `size_bytes` long.
     fn complete(&self, file: u32, size_bytes: u64) -> Result<(), SinkError>;
     /// A derived file that did not hold still: forget what arrived of it.

@@ -79,7 +79,6 @@ impl Increment {
             if !file.complete {
                 return Err(Error::incomplete(&file.name, "its end never came"));
             }
-            file.file.sync()?;
         }
         if files.iter().any(|file| file.old_bytes == 0) {
             self.inner.disk.sync_dir(&self.log_dir)?;
@@ -92,13 +91,17 @@ impl Increment {
             list_unhashed(&mut entry, file);
         }
         self.require_promised(&entry, finished)?;
-        // Both read what has come; together they read it from the disk once.
+        // All three are for what has come: the disk writes it while the processors read it.
         let hashed = std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| files.iter().try_for_each(|file| file.file.sync()));
             let hashing = scope.spawn(|| self.hash(&files));
-            if finished.transactions > 0 {
-                chain::check_increment(&self.log_dir, &self.before, &entry)?;
-            }
-            hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            let checked = match finished.transactions {
+                0 => Ok(()),
+                _ => chain::check_increment(&self.log_dir, &self.before, &entry),
+            };
+            let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            checked.and(hashed)
         })?;
         for (file, blocks) in files.iter().zip(hashed) {
             set_blocks(&mut entry, file, blocks);
@@ -298,6 +301,7 @@ fn list_unhashed(entry: &mut DatabaseEntry, file: &Appended) {
         kind: crate::FileKind::Log,
         size_bytes: file.size_bytes,
         changed: None,
+        pages_at: None,
         blocks: Vec::new(),
     };
     entry.files.retain(|old| !is_log_of(old, file));

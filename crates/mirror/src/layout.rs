@@ -12,6 +12,7 @@ pub const MANIFEST_NAME: &str = ".neo4j-backup.json";
 pub(crate) const LOCK_NAME: &str = ".neo4j-backup.lock";
 pub(crate) const STAGED_NAME: &str = ".neo4j-backup.staged";
 pub(crate) const TRASH_NAME: &str = ".neo4j-backup.trash";
+pub(crate) const PAGES_NAME: &str = ".neo4j-backup.pages";
 /// Where `Disk::replace_file` writes the manifest first.
 pub(crate) const MANIFEST_ASIDE_NAME: &str = ".neo4j-backup.json.new";
 
@@ -20,7 +21,7 @@ pub(crate) const DIR_MODE: u32 = 0o700;
 pub(crate) const FILE_MODE: u32 = 0o600;
 
 /// Names that our own runs may leave in a directory that has no manifest yet.
-const LEFTOVERS: [&str; 4] = [LOCK_NAME, STAGED_NAME, TRASH_NAME, MANIFEST_ASIDE_NAME];
+const LEFTOVERS: [&str; 5] = [LOCK_NAME, STAGED_NAME, TRASH_NAME, PAGES_NAME, MANIFEST_ASIDE_NAME];
 /// How many names of a foreign directory a message tells.
 const FOUND_MAX: usize = 5;
 

@@ -8,6 +8,7 @@
 //! | `.neo4j-backup.json` | the [`Manifest`]: what the backup holds, with a BLAKE3 per block |
 //! | `.neo4j-backup.lock` | who writes at present; the file stays, the lock dies with its holder |
 //! | `.neo4j-backup.staged/<generation>/{store,transactions}` | a backup being made |
+//! | `.neo4j-backup.pages/<generation>` | checksums, by which a renewal is quick |
 //! | `.neo4j-backup.trash/` | an older backup being removed |
 //!
 //! # How a backup appears at once or not at all
@@ -56,6 +57,7 @@ mod layout;
 mod look;
 mod manifest;
 mod mirror;
+mod pages;
 mod staged;
 mod store;
 mod unchanged;

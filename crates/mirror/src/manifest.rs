@@ -155,6 +155,9 @@ pub struct FileEntry {
     /// and nanoseconds. Whoever finds another must look at the bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub changed: Option<String>,
+    /// Where in `.neo4j-backup.pages/<generation>` it is told what is known of its pages.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pages_at: Option<u64>,
     /// The BLAKE3 of each block, one after the other; hex in the document.
     #[serde(with = "document::hex")]
     pub blocks: Vec<u8>,

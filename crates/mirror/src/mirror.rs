@@ -13,7 +13,8 @@ use crate::layout::{
 };
 use crate::unchanged::{OwnChanges, note_times, require_unchanged};
 use crate::{
-    DatabaseEntry, Error, Increment, Manifest, Reason, Result, Staged, changes, increment, manifest,
+    DatabaseEntry, Error, Increment, Manifest, Reason, Result, Staged, changes, increment,
+    manifest, pages,
 };
 
 /// A backup directory that this process alone writes to, until this and all its [`Staged`] are
@@ -51,6 +52,7 @@ impl Mirror {
         disk.sync_dir(&dir)?;
         roll_all_forward(&*disk, &dir, &mut manifest)?;
         remove_leftovers(&*disk, &dir)?;
+        pages::remove_others(&*disk, &dir, &manifest)?;
         let own_changes = OwnChanges::default();
         let manifest = Mutex::new(manifest);
         let unsettled = AtomicBool::new(false);
@@ -146,11 +148,16 @@ impl Inner {
         {
             return Err(Error::untrusted("a renewal that ends before the backup does"));
         }
-        next.set(entry.clone());
+        let old = next.database(&entry.name).map(|old| old.generation.clone());
+        next.set(entry);
         self.write(&next)?;
         *manifest = next;
         let done = roll_all_forward(&*self.disk, &self.dir, &mut manifest);
         let done = done.inspect_err(|_| self.unsettled.store(true, Ordering::SeqCst));
+        let done = done.and_then(|()| match old {
+            Some(old) => pages::remove(&*self.disk, &self.dir, &old),
+            None => Ok(()),
+        });
         match done {
             Err(Error::Disk(error)) => Err(Error::RollForward(error)),
             done => done,

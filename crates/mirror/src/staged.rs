@@ -3,6 +3,7 @@
 mod file;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,12 +13,14 @@ use client::{Base, Sink, SinkError};
 use fs::Flusher;
 use jiff::Timestamp;
 use wire::api::{FileInfo, Finished, Session};
+use wire::pages::Group;
 
 use crate::backup::{Located, locate};
 use crate::changes::Journal;
 use crate::layout::{Area, DIR_MODE, STAGED_NAME, is_database_name, is_plain_path, staged_dir};
 use crate::manifest::{Checkpoint, FileEntry, HASH_BYTES, LeftOut};
 use crate::mirror::Inner;
+use crate::pages::{self, NewPages, Pages};
 use crate::unchanged::{note_times, require_unchanged};
 use crate::{BackupType, DatabaseEntry, Error, Reason, Result, chain, store};
 use file::{Old, StagedFile};
@@ -46,6 +49,7 @@ pub struct Staged {
     files: RwLock<BTreeMap<u32, Arc<StagedFile>>>,
     /// The backup that is there, as far as it can serve; and where its changed pages go.
     base: Option<(BaseBackup, Arc<Journal>)>,
+    pages: NewPages,
     flusher: Mutex<Option<Flusher>>,
     /// Of all files that have begun: each has a hash in memory.
     blocks: AtomicU64,
@@ -57,6 +61,8 @@ pub struct Staged {
 struct BaseBackup {
     entry: DatabaseEntry,
     located: Located,
+    /// What is known of its store without reading it; `None` if it shall be read.
+    pages: Option<Pages>,
 }
 
 /// How much space a new backup takes beside what is there.
@@ -85,11 +91,13 @@ pub struct Outcome<'a> {
 impl Staged {
     pub(crate) fn begin(inner: Arc<Inner>, session: &Session, reason: Reason) -> Result<Self> {
         check_session(session)?;
-        let base = BaseBackup::find(&inner, session);
+        let base = BaseBackup::find(&inner, session, reason);
         let needed = session.files.iter().filter(|file| {
             base.as_ref().and_then(|base| base.file(file)).is_none_or(|old| !old.can_be_linked())
         });
         let needed = needed.fold(0u64, |sum, f| sum.saturating_add(f.size_bytes));
+        let all = session.files.iter().fold(0u64, |sum, f| sum.saturating_add(f.size_bytes));
+        let needed = needed.saturating_add(pages::length_of(all));
         require_space(&inner.dir, needed.saturating_add(SPARE_BYTES))?;
         let started = Timestamp::now();
         let generation = new_generation(started, &inner.dir)?;
@@ -102,15 +110,16 @@ impl Staged {
             Some(base) => Some((base, Journal::create(&*inner.disk, &dir)?)),
             None => None,
         };
-        let all = session.files.iter().fold(0u64, |sum, f| sum.saturating_add(f.size_bytes));
+        let pages = NewPages::create(&*inner.disk, &inner.dir, &generation)?;
         let space = Space {
             at_least_bytes: needed,
-            at_most_bytes: all,
+            at_most_bytes: all.saturating_add(pages::length_of(all)),
             free_bytes: fs::free_bytes(&inner.dir)?,
         };
         let staged = Self {
             inner,
             base,
+            pages,
             space,
             session: session.clone(),
             reason,
@@ -299,6 +308,8 @@ impl Staged {
 
     fn new_file(&self, path: PathBuf, info: &FileInfo) -> Result<StagedFile> {
         let block_bytes = self.session.block_bytes;
+        let is_known = !info.kind.in_transactions() && info.size_bytes >= BASE_BYTES_MIN;
+        let pages_at = is_known.then(|| self.pages.reserve(info.size_bytes));
         let mut old = None;
         if let Some((base, journal)) = &self.base {
             old = base.file(info);
@@ -312,11 +323,12 @@ impl Staged {
                 && link(linked)?
             {
                 let linked = linked.clone();
-                return Ok(StagedFile::linked(journal.file(), path, info, block_bytes, linked));
+                let changed = journal.file();
+                return Ok(StagedFile::linked(changed, path, info, block_bytes, pages_at, linked));
             }
         }
         require_space(&self.inner.dir, info.size_bytes)?;
-        StagedFile::create(&*self.inner.disk, path, info, block_bytes, old)
+        StagedFile::create(&*self.inner.disk, path, info, block_bytes, pages_at, old)
     }
 
     fn forget(&self, id: u32) -> Result<()> {
@@ -333,7 +345,7 @@ impl Staged {
 
 impl BaseBackup {
     /// The backup of the same store, if it is as our last run left it.
-    fn find(inner: &Inner, session: &Session) -> Option<Self> {
+    fn find(inner: &Inner, session: &Session, reason: Reason) -> Option<Self> {
         let entry = inner.manifest().database(&session.database).cloned()?;
         if entry.store_id != session.store_id || entry.external_uuid != session.external_uuid {
             return None;
@@ -343,7 +355,11 @@ impl BaseBackup {
             return None;
         }
         let located = locate(&inner.dir, &entry);
-        Some(Self { entry, located })
+        // Whoever asks for a full backup may do so because of damage in the old one: that is found by
+        // reading it.
+        let is_requested = reason == Reason::Requested;
+        let pages = Pages::open(&inner.dir, &entry.generation).filter(|_| !is_requested);
+        Some(Self { entry, located, pages })
     }
 
     /// The old version of a file.
@@ -362,6 +378,9 @@ impl BaseBackup {
             size_bytes: old.size_bytes,
             changed: old.changed.clone(),
             in_transactions,
+            block_bytes: self.entry.block_bytes,
+            blocks: old.blocks.clone(),
+            pages_at: old.pages_at,
             linked_as: None,
         })
     }
@@ -383,6 +402,26 @@ impl Sink for Staged {
 
     fn base(&self, file: u32) -> Option<Base> {
         self.files().get(&file).and_then(|file| file.base())
+    }
+
+    fn base_groups(&self, file: u32, range: Range<u64>) -> Result<Vec<Group>, SinkError> {
+        let file = self.file(file)?;
+        let pages = self.base.as_ref().and_then(|(base, _)| base.pages.as_ref());
+        match pages.zip(file.old_pages_at()).and_then(|(pages, at)| pages.read(at, &range)) {
+            Some(groups) => Ok(groups),
+            None => Ok(file.read_groups(range)?),
+        }
+    }
+
+    fn groups(&self, file: u32, offset_bytes: u64, groups: &[Group]) -> Result<(), SinkError> {
+        match self.file(file)?.pages_at() {
+            Some(at) => Ok(self.pages.write(at, offset_bytes, groups)?),
+            None => Ok(()),
+        }
+    }
+
+    fn base_block(&self, file: u32, range: Range<u64>) -> Option<[u8; 32]> {
+        self.files().get(&file).and_then(|file| file.base_block(range))
     }
 
     fn read_base(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<(), SinkError> {
@@ -422,6 +461,10 @@ impl Drop for Staged {
         if let Err(error) = self.inner.own_changes.link(&self.inner.dir, &links, remove) {
             // The next run removes it.
             tracing::warn!(dir = %self.dir.display(), %error, "cannot remove an unfinished copy");
+        }
+        let removed = pages::remove(&*self.inner.disk, &self.inner.dir, &self.generation);
+        if let Err(error) = removed {
+            tracing::warn!(%error, "cannot remove what is known of an unfinished copy");
         }
         // Not if another database is being staged; nobody begins to while this is held.
         let _guard = self.inner.manifest();

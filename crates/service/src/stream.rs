@@ -45,8 +45,8 @@ pub(crate) struct Job {
     pub(crate) id: u32,
     pub(crate) file: File,
     pub(crate) range: Range<u64>,
-    /// The hashes of the pages that the client has, from the range's start on; only others are sent.
-    pub(crate) known: Option<Vec<u64>>,
+    /// The checksums of the pages that the client has, from the range's start on; only others are sent.
+    pub(crate) known: Option<Vec<u32>>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stall_timeout: Duration,
@@ -199,7 +199,7 @@ impl Job {
         let first = usize::try_from(at - self.range.start).unwrap_or(usize::MAX) / PAGE_BYTES;
         let mut runs: Vec<Range<usize>> = Vec::new();
         for (index, page) in chunk.chunks(PAGE_BYTES).enumerate() {
-            if known.get(first + index) == Some(&pages::hash(page)) {
+            if known.get(first + index) == Some(&pages::checksum(page)) {
                 continue;
             }
             let start = index * PAGE_BYTES;

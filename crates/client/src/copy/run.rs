@@ -17,8 +17,9 @@ use crate::progress::{Phase, Progress};
 use crate::receive::{End, Known, Tally};
 use crate::sink::{Base, Sink, SinkError};
 
-/// Of larger blocks all bytes are fetched, not only those that have changed: of stores above 2 TiB.
-const LARGEST_BLOCK_BYTES: u64 = pages::MAX_LIST_BYTES as u64 / 8 * pages::PAGE_BYTES as u64;
+/// Of larger blocks all bytes are fetched, not only those that have changed: of stores above 8 TiB.
+const LARGEST_BLOCK_BYTES: u64 =
+    (pages::MAX_LIST_BYTES / pages::CHECKSUM_BYTES * pages::PAGE_BYTES) as u64;
 /// How often a tree that does not hold still is fetched.
 const TREE_TRIES: u32 = 3;
 
@@ -290,8 +291,9 @@ impl Run {
 
     /// Fetches a range, or what has changed in it where the sink has a base.
     async fn fetch(&self, file: &FileInfo, range: Range<u64>) -> Result<End> {
-        // A range is one block at least, and a request carries hashes of so much only.
-        let fits = self.conversation.block_bytes <= LARGEST_BLOCK_BYTES;
+        // A range is one block at least, and a request carries checksums of so much only.
+        let blocks = pages::GROUP_BYTES as u64..=LARGEST_BLOCK_BYTES;
+        let fits = blocks.contains(&self.conversation.block_bytes);
         let base = self.sink.base(file.id);
         let base = base.filter(|base| fits && base.size_bytes > range.start);
         let known = match base {
@@ -312,14 +314,10 @@ impl Run {
 
     async fn known(&self, id: u32, base: Base, range: &Range<u64>) -> Result<Known> {
         let (start, end) = (range.start, range.end.min(base.size_bytes));
-        let length = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
         let sink = Arc::clone(&self.sink);
-        let read = tokio::task::spawn_blocking(move || {
-            let mut bytes = vec![0; length];
-            sink.read_base(id, start, &mut bytes).map(|()| bytes)
-        });
-        let bytes = read.await.map_err(|_| Error::Cancelled)?.map_err(Error::Sink)?;
-        Ok(Known { start, bytes: bytes.into(), stays: base.stays })
+        let read = tokio::task::spawn_blocking(move || sink.base_groups(id, start..end));
+        let groups = read.await.map_err(|_| Error::Cancelled)?.map_err(Error::Sink)?;
+        Ok(Known { start, end, groups, stays: base.stays })
     }
 
     async fn create(&self, file: FileInfo) -> Result<()> {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+use wire::pages::{GROUP_BYTES, Group};
+
 use crate::hostile::{Next, Tamper, proxy};
 use crate::kit::{Memory, Old, client, options, serve};
 use crate::synthetic::{Knobs, Synthetic, fill};
@@ -39,7 +41,7 @@ async fn only_changed_pages_come() {
     for stays in [true, false] {
         let knobs = Synthetic::small();
         let sizes = knobs.files.iter().chain(&knobs.logs).map(|file| file.2);
-        let hashes: u64 = sizes.map(|size| size.div_ceil(PAGE as u64) * 8).sum();
+        let hashes: u64 = sizes.map(|size| size.div_ceil(PAGE as u64) * 4).sum();
         let sink = old(&knobs, stays, |_, _| ());
         assert_eq!(copy(knobs, sink).await, hashes);
 
@@ -133,6 +135,45 @@ async fn restless_trees() {
     let service = serve(&Arc::new(knobs), |_| {}).await;
     let report = client(service.address).full("neo4j", sink.clone(), Arc::new(())).await.unwrap();
     assert_eq!((report.files, sink.verified().len()), (9, 9));
+}
+
+/// What the sink knows of its older version may be wrong: then more comes, and every byte is right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_knowledge() {
+    let wrong_pages = |at: u64, mut group: Group| {
+        group.pages[at as usize / GROUP_BYTES % 8] ^= 1;
+        group
+    };
+    let wrong_subtrees = |at: u64, mut group: Group| {
+        group.subtree[at as usize / GROUP_BYTES % 32] ^= 1;
+        group
+    };
+    let nothing = |_, _| Group::default();
+    for is_known_as in [wrong_pages, wrong_subtrees, nothing] {
+        for stays in [true, false] {
+            let knobs = Synthetic::small();
+            let mut sink = old(&knobs, stays, |_, bytes| {
+                bytes.chunks_mut(PAGE * 100).for_each(|part| part[0] ^= 1);
+            });
+            sink.old_is_known_as = Some(is_known_as);
+            copy(knobs, sink).await;
+        }
+    }
+    // What it takes for the right bytes are others.
+    let knobs = Synthetic::small();
+    let mut sink = old(&knobs, true, |_, bytes| bytes.iter_mut().take(PAGE).for_each(|b| *b = 7));
+    sink.old_is_known_as = Some(|at, group| match at {
+        0 => Group { pages: [checksum_of_first(); 8], ..group },
+        _ => group,
+    });
+    copy(knobs, sink).await;
+}
+
+/// Of the first page of the store.
+fn checksum_of_first() -> u32 {
+    let mut page = [0; PAGE];
+    fill(STORE.0, 0, &mut page);
+    wire::pages::checksum(&page)
 }
 
 /// What cannot be read of the older version comes over the network, and nothing else does.

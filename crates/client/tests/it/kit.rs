@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use client::{Base, Client, ClientOptions, Phase, Progress, Sink, SinkError};
 use service::ServiceConfig;
 use tokio::sync::oneshot;
 use wire::api::FileInfo;
+use wire::pages::{GROUP_BYTES, Group};
 
 use crate::synthetic::{Knobs, Synthetic, byte_at};
+
+/// Of synthetic copies.
+const BLOCK_BYTES: u64 = 1 << 20;
 
 /// A service that stops when it is dropped.
 pub struct Running {
@@ -52,6 +57,8 @@ pub struct Memory {
     pub old: BTreeMap<String, Old>,
     /// From this offset on it cannot be read.
     pub old_fails_from: Option<u64>,
+    /// What is known of an offset of it is made wrong so.
+    pub old_is_known_as: Option<fn(u64, Group) -> Group>,
 }
 
 /// A file of an older copy.
@@ -66,6 +73,7 @@ pub struct Kept {
     pub path: String,
     pub bytes: Vec<u8>,
     pub blocks: BTreeMap<u64, [u8; 32]>,
+    pub groups: Vec<Group>,
     pub complete: bool,
 }
 
@@ -85,6 +93,21 @@ impl Sink for Memory {
         let path = self.files.lock().unwrap()[&file].path.clone();
         let old = self.old.get(&path)?;
         Some(Base { size_bytes: old.bytes.len() as u64, stays: old.stays })
+    }
+
+    fn base_groups(&self, file: u32, range: Range<u64>) -> Result<Vec<Group>, SinkError> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        self.read_base(file, range.start, &mut bytes)?;
+        let groups = (range.start..).step_by(GROUP_BYTES).zip(bytes.chunks(GROUP_BYTES));
+        let change = self.old_is_known_as.unwrap_or(|_, group| group);
+        Ok(groups.map(|(at, bytes)| change(at, Group::of(at % BLOCK_BYTES, bytes))).collect())
+    }
+
+    fn base_block(&self, file: u32, range: Range<u64>) -> Option<[u8; 32]> {
+        let path = self.files.lock().unwrap()[&file].path.clone();
+        let old = &self.old[&path].bytes;
+        let block = old.get(range.start as usize..range.end as usize)?;
+        Some(*blake3::hash(block).as_bytes())
     }
 
     fn read_base(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<(), SinkError> {
@@ -115,6 +138,15 @@ impl Sink for Memory {
 
     fn block(&self, file: u32, offset_bytes: u64, hash: [u8; 32]) -> Result<(), SinkError> {
         self.files.lock().unwrap().get_mut(&file).unwrap().blocks.insert(offset_bytes, hash);
+        Ok(())
+    }
+
+    fn groups(&self, file: u32, offset_bytes: u64, groups: &[Group]) -> Result<(), SinkError> {
+        let mut files = self.files.lock().unwrap();
+        let kept = &mut files.get_mut(&file).unwrap().groups;
+        let first = offset_bytes as usize / GROUP_BYTES;
+        kept.resize(kept.len().max(first + groups.len()), Group::default());
+        kept[first..][..groups.len()].copy_from_slice(groups);
         Ok(())
     }
 
@@ -150,6 +182,9 @@ impl Memory {
             assert!(kept.complete, "{} is complete", kept.path);
             let right = (0..).zip(&kept.bytes).all(|(at, byte)| *byte == byte_at(*id, at));
             assert!(right, "{} has its bytes", kept.path);
+            let groups = (0..).step_by(GROUP_BYTES).zip(kept.bytes.chunks(GROUP_BYTES));
+            let groups = groups.map(|(at, bytes)| Group::of(at % BLOCK_BYTES, bytes));
+            assert!(groups.eq(kept.groups.iter().copied()), "{} is known", kept.path);
         }
         files.values().map(|kept| kept.path.clone()).collect()
     }

@@ -48,6 +48,7 @@ fn entry(name: &str) -> DatabaseEntry {
             kind: FileKind::Tree,
             size_bytes: 5,
             changed: None,
+            pages_at: None,
             blocks: (0..64).collect(),
         }],
     }

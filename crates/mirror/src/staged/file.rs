@@ -1,6 +1,7 @@
 //! One file of a copy: its bytes, and which of its blocks are known to be right.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use client::Base;
 use fs::{Disk, DiskFile};
 use wire::api::{FileInfo, FileKind};
+use wire::pages::{GROUP_BYTES, Group};
 
 use crate::changes::{ChangedFile, Listed};
 use crate::layout::{Area, FILE_MODE};
@@ -19,6 +21,8 @@ pub(super) struct StagedFile {
     info: FileInfo,
     path: PathBuf,
     block_bytes: u64,
+    /// Where in the new backup's pages its own are, if they are kept.
+    pages_at: Option<u64>,
     old: Option<Old>,
     state: Mutex<State>,
 }
@@ -31,6 +35,10 @@ pub(super) struct Old {
     /// As in the manifest.
     pub changed: Option<String>,
     pub in_transactions: bool,
+    /// As in the manifest: its blocks' length, and their hashes.
+    pub block_bytes: u64,
+    pub blocks: Vec<u8>,
+    pub pages_at: Option<u64>,
     /// Its number in the changes, if the new file is a link to it.
     pub linked_as: Option<u32>,
 }
@@ -52,13 +60,14 @@ impl StagedFile {
         path: PathBuf,
         info: &FileInfo,
         block_bytes: u64,
+        pages_at: Option<u64>,
         old: Option<Old>,
     ) -> Result<Self> {
         let file = disk.create_file(&path, FILE_MODE)?;
         if info.size_bytes > 0 {
             file.set_len(info.size_bytes)?;
         }
-        Ok(Self::new(file.into(), path, info, block_bytes, old))
+        Ok(Self::new(file.into(), path, info, block_bytes, pages_at, old))
     }
 
     /// A link to the old file, whose changes are written to `changed`.
@@ -67,10 +76,11 @@ impl StagedFile {
         path: PathBuf,
         info: &FileInfo,
         block_bytes: u64,
+        pages_at: Option<u64>,
         old: Old,
     ) -> Self {
         let old = Old { linked_as: Some(changed.number()), ..old };
-        Self::new(Arc::new(changed), path, info, block_bytes, Some(old))
+        Self::new(Arc::new(changed), path, info, block_bytes, pages_at, Some(old))
     }
 
     fn new(
@@ -78,6 +88,7 @@ impl StagedFile {
         path: PathBuf,
         info: &FileInfo,
         block_bytes: u64,
+        pages_at: Option<u64>,
         old: Option<Old>,
     ) -> Self {
         let blocks = usize::try_from(info.size_bytes.div_ceil(block_bytes)).unwrap_or(0);
@@ -87,7 +98,7 @@ impl StagedFile {
             hashes: vec![0; blocks.saturating_mul(HASH_BYTES)],
             seen: vec![false; blocks],
         };
-        Self { info: info.clone(), path, block_bytes, old, state: Mutex::new(state) }
+        Self { info: info.clone(), path, block_bytes, pages_at, old, state: Mutex::new(state) }
     }
 
     /// What the backup that is there has of it.
@@ -96,12 +107,41 @@ impl StagedFile {
         Some(Base { size_bytes: old.size_bytes, stays: old.linked_as.is_some() })
     }
 
+    /// What is to be known of the old file's bytes, from them.
+    pub fn read_groups(&self, range: Range<u64>) -> Result<Vec<Group>> {
+        let (path, file) = self.open_base()?;
+        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length.min(GROUP_BYTES)];
+        let mut groups = Vec::with_capacity(length.div_ceil(GROUP_BYTES));
+        for at in range.clone().step_by(GROUP_BYTES) {
+            let rest = usize::try_from(range.end.saturating_sub(at)).unwrap_or(usize::MAX);
+            let part = bytes.get_mut(..rest.min(GROUP_BYTES)).unwrap_or_default();
+            file.read_exact_at(part, at).map_err(fs::Error::io("read", path))?;
+            groups.push(Group::of(at.checked_rem(self.block_bytes).unwrap_or(0), part));
+        }
+        Ok(groups)
+    }
+
+    /// The old file's hash of a block.
+    pub fn base_block(&self, range: Range<u64>) -> Option<[u8; HASH_BYTES]> {
+        let old = self.old.as_ref()?;
+        let end = range.start.saturating_add(old.block_bytes).min(old.size_bytes);
+        let is_block = range.start.is_multiple_of(old.block_bytes) && range.end == end;
+        let index = usize::try_from(range.start.checked_div(old.block_bytes)?).ok()?;
+        let (blocks, _) = old.blocks.as_chunks::<HASH_BYTES>();
+        blocks.get(index).filter(|_| is_block).copied()
+    }
+
     pub fn read_base(&self, offset_bytes: u64, buf: &mut [u8]) -> Result<()> {
+        let (path, file) = self.open_base()?;
+        Ok(file.read_exact_at(buf, offset_bytes).map_err(fs::Error::io("read", path))?)
+    }
+
+    fn open_base(&self) -> Result<(&Path, File)> {
         let Some(old) = &self.old else {
             return Err(Error::untrusted(format!("{:?} has no base", self.info.path)));
         };
-        let file = File::open(&old.path).map_err(fs::Error::io("open", &old.path))?;
-        Ok(file.read_exact_at(buf, offset_bytes).map_err(fs::Error::io("read", &old.path))?)
+        Ok((&old.path, File::open(&old.path).map_err(fs::Error::io("open", &old.path))?))
     }
 
     /// How it is listed among the changes, if it is a link.
@@ -116,6 +156,17 @@ impl StagedFile {
     pub fn linked_to(&self) -> Option<(&Path, Option<&str>)> {
         let old = self.old.as_ref().filter(|old| old.linked_as.is_some());
         old.map(|old| (old.path.as_path(), old.changed.as_deref()))
+    }
+
+    /// Where in the old backup's pages those of the old file are, if they are of the same blocks.
+    pub fn old_pages_at(&self) -> Option<u64> {
+        let old = self.old.as_ref().filter(|old| old.block_bytes == self.block_bytes);
+        old.and_then(|old| old.pages_at)
+    }
+
+    /// Where in the new backup's pages its own are.
+    pub fn pages_at(&self) -> Option<u64> {
+        self.pages_at
     }
 
     pub fn info(&self) -> &FileInfo {
@@ -208,6 +259,7 @@ impl StagedFile {
             kind: self.info.kind.into(),
             size_bytes: state.size_bytes,
             changed: None,
+            pages_at: self.pages_at,
             blocks: state.hashes.clone(),
         })
     }

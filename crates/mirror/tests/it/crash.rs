@@ -42,7 +42,9 @@ fn killed_at_every_operation() {
             assert_eq!(mark(&dir), Some(3), "operation {at}");
             assert!(verify(&dir).is_clean(), "operation {at}");
             let names = fs::entries(&dir).unwrap().len();
-            assert_eq!(names, 4, "operation {at}: leftovers");
+            assert_eq!(names, 5, "operation {at}: leftovers");
+            let pages = fs::entries(&dir.join(".neo4j-backup.pages")).unwrap().len();
+            assert_eq!(pages, 1, "operation {at}: leftovers");
             at += 1;
         }
         assert!(at > 100, "only {at} operations");

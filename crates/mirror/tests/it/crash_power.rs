@@ -74,7 +74,10 @@ impl Server {
         let copy = self.present.changed(2);
         let staged = mirror.begin(&copy.session, Reason::Requested).unwrap();
         let half = copy.bytes.len() / 2;
-        copy.bytes.iter().take(half).for_each(|(f, bytes)| feed_file(&staged, f, bytes).unwrap());
+        copy.bytes
+            .iter()
+            .take(half)
+            .for_each(|(f, bytes)| feed_file(&staged, f, bytes, BLOCK_BYTES).unwrap());
     }
 
     /// An increment, but for the end of its last file.
@@ -98,9 +101,11 @@ impl Server {
             assert_eq!(entry.last_tx.tx_id, self.present.finished.last_tx.tx_id, "{}", what());
             require_whole(dir, &[Some(&entry)], what);
             let names: Vec<_> = fs::entries(dir).unwrap().into_iter().map(|e| e.0).collect();
-            let expected =
-                [".neo4j-backup.json", ".neo4j-backup.lock", "databases", "transactions"];
+            let ours = [".neo4j-backup.json", ".neo4j-backup.lock", ".neo4j-backup.pages"];
+            let expected = [&ours[..], &["databases", "transactions"]].concat();
             assert_eq!(names, expected, "leftovers {}", what());
+            let pages = fs::entries(&dir.join(".neo4j-backup.pages")).unwrap();
+            assert!(pages.iter().all(|(name, _)| *name == *entry.generation), "{pages:?}");
             assert_eq!(verify(dir).unfinished, [], "{}", what());
         }
         assert_eq!(mark(dir), Some(7), "{}", what());

@@ -31,7 +31,13 @@ fn a_full_backup_has_neo4js_layout() {
         assert!(report.is_clean(), "{name}: {:?}", report.findings);
         assert_eq!(report.bytes, entry.size_bytes());
         let names: Vec<_> = fs::entries(dir.path()).unwrap().into_iter().map(|e| e.0).collect();
-        let expected = [".neo4j-backup.json", ".neo4j-backup.lock", "databases", "transactions"];
+        let expected = [
+            ".neo4j-backup.json",
+            ".neo4j-backup.lock",
+            ".neo4j-backup.pages",
+            "databases",
+            "transactions",
+        ];
         assert_eq!(names, expected);
     }
 }
@@ -152,6 +158,66 @@ fn copies_may_be_under_way_at_the_same_time() {
             staged.commit(&copy.outcome()).unwrap();
         }
         assert!(verify(dir.path()).is_clean());
-        assert_eq!(fs::entries(dir.path()).unwrap().len(), 4);
+        assert_eq!(fs::entries(dir.path()).unwrap().len(), 5);
     }
+}
+
+/// What is known of a store's pages is kept beside it, so that a renewal need not read it; whoever asks for
+/// a full backup has it read. It belongs to its generation, and is nothing that a backup needs.
+#[test]
+fn a_renewal_does_not_read_what_is_known() {
+    use client::Sink;
+    let dir = tempfile::tempdir().unwrap();
+    let mut copy = Copy::of(FIXTURES[0], "neo4j");
+    copy.session.block_bytes = 128 << 10;
+    let (file, bytes) = copy.bytes_of("1000/some file").clone();
+    let known = groups(&bytes, copy.session.block_bytes);
+    let pages = dir.path().join(".neo4j-backup.pages");
+    let names = || {
+        let names = std::fs::read_dir(&pages).unwrap();
+        names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let first = copy.back_up(real(), dir.path()).unwrap();
+    assert_eq!(names(), std::slice::from_ref(&first.generation));
+    assert!(verify(dir.path()).is_clean());
+
+    let mirror = Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap();
+    let of = |reason, range: std::ops::Range<u64>| {
+        let staged = mirror.begin(&copy.session, reason).unwrap();
+        staged.create(&file).unwrap();
+        assert!(staged.base(file.id).is_some(), "there is a base");
+        staged.base_groups(file.id, range).unwrap()
+    };
+    let all = 0..MARKED_BYTES;
+    assert_eq!(of(mirror::Reason::Requested, all.clone()), known);
+    assert_eq!(of(mirror::Reason::Renewal, all.clone()), known);
+    assert_eq!(of(mirror::Reason::Renewal, 64 << 10..MARKED_BYTES), known[1..]);
+    // What is kept is what a renewal goes by.
+    let kept = pages.join(&first.generation);
+    let right = std::fs::read(&kept).unwrap();
+    std::fs::write(&kept, vec![7; right.len()]).unwrap();
+    assert_ne!(of(mirror::Reason::Renewal, all.clone()), known);
+    assert_eq!(of(mirror::Reason::Requested, all.clone()), known);
+    // Without it, or cut off, the store is read; and with blocks of another length.
+    std::fs::write(&kept, &right[..right.len() / 1000]).unwrap();
+    assert_eq!(of(mirror::Reason::Renewal, all.clone()), known);
+    std::fs::remove_file(&kept).unwrap();
+    assert_eq!(of(mirror::Reason::LogsPruned, all.clone()), known);
+    std::fs::write(&kept, vec![7; right.len()]).unwrap();
+    let mut other = copy.clone();
+    other.session.block_bytes = 64 << 10;
+    let staged = mirror.begin(&other.session, mirror::Reason::Renewal).unwrap();
+    staged.create(&file).unwrap();
+    assert_eq!(staged.base_groups(file.id, all).unwrap(), groups(&bytes, 64 << 10));
+    drop(staged);
+    assert_eq!(names(), std::slice::from_ref(&first.generation), "given up: nothing is left");
+
+    let second = copy.changed(3).run(&mirror).unwrap();
+    assert_eq!(names(), std::slice::from_ref(&second.generation));
+    drop(mirror);
+    std::fs::write(pages.join("of a run that was killed"), b"").unwrap();
+    drop(Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap());
+    assert_eq!(names(), [second.generation]);
+    std::fs::remove_dir_all(&pages).unwrap();
+    assert!(verify(dir.path()).is_clean());
 }

@@ -11,6 +11,8 @@ use wire::api::{
     CheckpointInfo, DatabaseState, FileInfo, FileKind, Finished, LastTx, LeftOut, Session,
 };
 
+use wire::pages::{GROUP_BYTES, Group};
+
 /// Small, so that small files have several blocks.
 pub const BLOCK_BYTES: u64 = 4096;
 /// Of the derived file by which copies are told apart.
@@ -150,7 +152,9 @@ impl Copy {
     }
 
     pub fn feed(&self, staged: &Staged) -> Result<(), Error> {
-        self.bytes.iter().try_for_each(|(file, bytes)| feed_file(staged, file, bytes))
+        let block_bytes = self.session.block_bytes;
+        let feed = |(file, bytes): &(_, Vec<_>)| feed_file(staged, file, bytes, block_bytes);
+        self.bytes.iter().try_for_each(feed)
     }
 }
 
@@ -196,8 +200,19 @@ fn contents_of(backup: &Backup, entry: &DatabaseEntry, file: &mirror::FileEntry)
     collect.bytes.into_inner().unwrap()
 }
 
+/// What is known of a file's bytes.
+pub fn groups(bytes: &[u8], block_bytes: u64) -> Vec<Group> {
+    let groups = (0..).step_by(GROUP_BYTES).zip(bytes.chunks(GROUP_BYTES));
+    groups.map(|(at, bytes)| Group::of(at % block_bytes, bytes)).collect()
+}
+
 /// One file, in pieces that do not end where blocks end; where there is a base, only what differs.
-pub fn feed_file(staged: &Staged, file: &FileInfo, bytes: &[u8]) -> Result<(), Error> {
+pub fn feed_file(
+    staged: &Staged,
+    file: &FileInfo,
+    bytes: &[u8],
+    block_bytes: u64,
+) -> Result<(), Error> {
     let down = |e: client::SinkError| *e.downcast::<Error>().unwrap();
     staged.create(file).map_err(down)?;
     let base = staged.base(file.id);
@@ -213,10 +228,11 @@ pub fn feed_file(staged: &Staged, file: &FileInfo, bytes: &[u8]) -> Result<(), E
             staged.write_at(file.id, at as u64, piece).map_err(down)?;
         }
     }
-    for (index, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {
+    for (index, block) in bytes.chunks(block_bytes as usize).enumerate() {
         let hash = *blake3::hash(block).as_bytes();
-        staged.block(file.id, index as u64 * BLOCK_BYTES, hash).map_err(down)?;
+        staged.block(file.id, index as u64 * block_bytes, hash).map_err(down)?;
     }
+    staged.groups(file.id, 0, &groups(bytes, block_bytes)).map_err(down)?;
     staged.complete(file.id, bytes.len() as u64).map_err(down)
 }
 

@@ -163,7 +163,7 @@ pub(super) async fn file(
     Part::find(&shared, &identity, path, query)?.stream(&shared, None)
 }
 
-/// The same without the pages that the client has, whose hashes are in the body.
+/// The same without the pages that the client has, whose checksums are in the body.
 pub(super) async fn changes(
     State(shared): State<Arc<Shared>>,
     Extension(identity): Extension<Identity>,
@@ -174,7 +174,7 @@ pub(super) async fn changes(
     let part = Part::find(&shared, &identity, path, query)?;
     let list = read_body(body, shared.config.limits.arrival_timeout).await?;
     let known = pages::read_list(&list).ok_or_else(|| {
-        Refusal::new(ErrorCode::BadRequest, "the body is not a list of 64-bit hashes")
+        Refusal::new(ErrorCode::BadRequest, "the body is not a list of 32-bit checksums")
     })?;
     part.stream(&shared, Some(known))
 }
@@ -218,7 +218,7 @@ impl Part {
         Ok(Self { session, id, file, bytes })
     }
 
-    fn stream(self, shared: &Shared, known: Option<Vec<u64>>) -> Answer<Response> {
+    fn stream(self, shared: &Shared, known: Option<Vec<u32>>) -> Answer<Response> {
         let permit = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
             shared.metrics.stream_refused();
             Refusal::new(ErrorCode::Busy, "too many streams are running")

@@ -2,6 +2,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::pages;
+
 use super::{
     ALIGNMENT_BYTES, DATA_HEAD_BYTES, Frame, FrameError, FrameErrorKind, HASH_BYTES, HEADER_BYTES,
     KIND_BLOCK, KIND_DATA, KIND_END, MAX_DATA_PAYLOAD_BYTES, OFFSET_BYTES, check_length,
@@ -19,6 +21,8 @@ pub struct Decoder {
     /// Offset in the stream of the frame that comes next.
     at_bytes: u64,
     ended: bool,
+    /// Of the last `DATA` frame.
+    pages: Vec<u32>,
 }
 
 impl Decoder {
@@ -41,11 +45,18 @@ impl Decoder {
         }
         let Some(whole) = self.take_whole(input)? else { return Ok(None) };
         let frame_bytes = whole.len();
-        let frame = parse(whole).map_err(|kind| self.error(kind))?;
+        self.pages.clear();
+        let frame = parse(whole, &mut self.pages).map_err(|kind| self.error(kind))?;
         let advance = u64::try_from(frame_bytes).unwrap_or(u64::MAX);
         self.at_bytes = self.at_bytes.saturating_add(advance);
         self.ended = matches!(frame, Frame::End { .. } | Frame::Error(_));
         Ok(Some(frame))
+    }
+
+    /// The checksums of the pages of the last frame, if that was a `DATA` frame that begins at a page.
+    #[must_use]
+    pub fn pages(&self) -> &[u32] {
+        &self.pages
     }
 
     /// Takes back the bytes of a `DATA` frame, so that their memory is used for another one.
@@ -133,8 +144,8 @@ fn frame_bytes(mut bytes: &[u8]) -> Result<Option<usize>, FrameErrorKind> {
     Ok(Some(payload_bytes.saturating_add(HEADER_BYTES)))
 }
 
-/// The frame of these bytes, which are as many as its header says.
-fn parse(whole: Bytes) -> Result<Frame, FrameErrorKind> {
+/// The frame of these bytes, which are as many as its header says, and its pages' checksums.
+fn parse(whole: Bytes, sums: &mut Vec<u32>) -> Result<Frame, FrameErrorKind> {
     let mut rest = whole.clone();
     let head = rest.split_to(HEADER_BYTES.min(rest.len()));
     let mut checked: &[u8] = &head;
@@ -142,7 +153,16 @@ fn parse(whole: Bytes) -> Result<Frame, FrameErrorKind> {
     let sum = crc32c::crc32c(head.get(..8).unwrap_or_default());
     checked.advance(8.min(checked.len()));
     let found = checked.try_get_u32_le().unwrap_or(0);
-    let computed = crc32c::crc32c_append(sum, &rest);
+    let computed = match rest.split_at_checked(OFFSET_BYTES) {
+        Some((mut offset, data)) if kind == KIND_DATA => {
+            let sum = crc32c::crc32c_append(sum, offset);
+            match offset.get_u64_le().is_multiple_of(pages::PAGE_BYTES as u64) {
+                true => pages::checksums(sum, data, sums),
+                false => crc32c::crc32c_append(sum, data),
+            }
+        }
+        _ => crc32c::crc32c_append(sum, &rest),
+    };
     if found != computed {
         return Err(FrameErrorKind::Crc { found, computed });
     }
