@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use formats::checkpoint::{Tail, decode_file};
 use formats::txlog::Batch;
 use formats::{LogPosition, LogVersion, TxId};
-use source::{LogScan, log_path, scan_logs};
+use source::{LogScan, log_path, scan_logs, scan_logs_at_once};
 
 use crate::increment::log_sizes;
 use crate::verify::{Finding, FindingKind};
@@ -40,17 +40,11 @@ pub(crate) fn check_increment(
         Err(Error::Corrupt { file, offset_bytes, what })
     };
     let path = log_path(log_dir, from.version);
-    let mut first: Option<Batch> = None;
-    let mut last_good = from;
-    let mut visit = |version, batch: &Batch| {
-        first.get_or_insert(*batch);
-        last_good = LogPosition { version, offset_bytes: batch.end };
-    };
-    let scan = match scan_logs(log_dir, &log_sizes(after), from, &after.store_id, &mut visit) {
-        Ok(scan) => scan,
-        Err(error) => {
-            let path = log_path(log_dir, last_good.version);
-            return corrupt(path, Some(last_good.offset_bytes), with_causes(&error));
+    let (scan, first) = match scan_logs_at_once(log_dir, &log_sizes(after), from, &after.store_id) {
+        Ok(scanned) => scanned,
+        Err((good, error)) => {
+            let path = log_path(log_dir, good.version);
+            return corrupt(path, Some(good.offset_bytes), with_causes(&error));
         }
     };
     let anchored = u64::from(old.start_bytes.is_some());
@@ -74,7 +68,8 @@ pub(crate) fn check_increment(
             found.map_or("nothing".to_owned(), |last| format!("{} at {}", last.tx_id, last.end)),
             format_args!("{} at {}", after.last_tx.tx_id, after.last_tx.end),
         );
-        return corrupt(log_path(log_dir, last_good.version), Some(last_good.offset_bytes), what);
+        let end = found.map_or(from, |last| last.end);
+        return corrupt(log_path(log_dir, end.version), Some(end.offset_bytes), what);
     }
     Ok(())
 }

@@ -34,6 +34,8 @@ pub struct Increment {
     inner: Arc<Inner>,
     before: DatabaseEntry,
     log_dir: PathBuf,
+    /// Blocks of this length come.
+    session_block_bytes: u64,
     started: Timestamp,
     files: Mutex<BTreeMap<u32, Appended>>,
     committed: AtomicBool,
@@ -48,6 +50,16 @@ struct Appended {
     old_bytes: u64,
     size_bytes: u64,
     complete: bool,
+    blocks: Arc<Mutex<Received>>,
+}
+
+/// The hashes of blocks that have come, by their offsets.
+type Received = BTreeMap<u64, [u8; HASH_BYTES]>;
+
+impl Appended {
+    fn blocks(&self) -> std::sync::MutexGuard<'_, Received> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Increment {
@@ -63,6 +75,7 @@ impl Increment {
             inner,
             before,
             log_dir,
+            session_block_bytes: session.block_bytes,
             started: Timestamp::now(),
             files: Mutex::default(),
             committed: AtomicBool::new(false),
@@ -128,7 +141,8 @@ impl Increment {
         found.map_or(true, |manifest| manifest.database(&entry.name) == Some(entry))
     }
 
-    /// The hashes of all blocks of each file: those that were whole before, and the others read again.
+    /// The hashes of all blocks of each file: those that were whole before, and the others as they came, or
+    /// read again where those are of other blocks.
     fn hash(&self, files: &[Appended]) -> Result<Vec<Vec<u8>>> {
         files.iter().map(|file| self.hash_file(file)).collect()
     }
@@ -141,6 +155,13 @@ impl Increment {
         let is_it = |old: &&FileEntry| is_log_of(old, file) && file.old_bytes > 0;
         if let Some(old) = self.before.files.iter().find(is_it) {
             blocks.extend_from_slice(old.blocks.get(..kept).unwrap_or_default());
+        }
+        let starts = (first..file.size_bytes.div_ceil(block_bytes))
+            .map(|index| index.saturating_mul(block_bytes));
+        let received: Option<Vec<_>> = starts.map(|at| file.blocks().get(&at).copied()).collect();
+        if let Some(received) = received {
+            blocks.extend(received.concat());
+            return Ok(blocks);
         }
         let opened = File::open(&file.path).map_err(fs::Error::io("open", &file.path))?;
         hash_blocks(&opened, first, file.size_bytes, block_bytes, &mut blocks)
@@ -202,6 +223,7 @@ impl Increment {
             old_bytes,
             size_bytes: info.size_bytes,
             complete: false,
+            blocks: Arc::default(),
         };
         files.insert(info.id, appended.clone());
         drop(files);
@@ -219,6 +241,9 @@ impl Increment {
         if end.is_none() || file.complete {
             return Err(Error::untrusted(format!("bytes behind the end of {:?}", file.name)));
         }
+        // New bytes make an earlier hash of their blocks worthless.
+        let first = offset.saturating_sub(offset.checked_rem(self.before.block_bytes).unwrap_or(0));
+        file.blocks().retain(|at, _| *at < first || Some(*at) >= end);
         let known = usize::try_from(file.old_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
         let (known, new) = bytes.split_at_checked(known).unwrap_or((bytes, &[]));
         if !known.is_empty() {
@@ -256,8 +281,11 @@ impl Sink for Increment {
         Ok(self.write(file, offset_bytes, bytes)?)
     }
 
-    fn block(&self, _: u32, _: u64, _: [u8; HASH_BYTES]) -> Result<(), SinkError> {
-        // The client has compared it; the manifest's blocks are others.
+    fn block(&self, file: u32, offset_bytes: u64, hash: [u8; HASH_BYTES]) -> Result<(), SinkError> {
+        // The blocks of a short increment are not those of the manifest.
+        if self.session_block_bytes == self.before.block_bytes {
+            self.file(file)?.blocks().insert(offset_bytes, hash);
+        }
         Ok(())
     }
 

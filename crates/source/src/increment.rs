@@ -12,7 +12,7 @@ use formats::{LogPosition, LogVersion, StoreId, TxId};
 use crate::checkpoint::numbered_files;
 use crate::hot_copy::{CopyFile, FileKind, Finished, limit};
 use crate::installation::{Database, State};
-use crate::logs::{HeldLogs, Waker};
+use crate::logs::{Cuts, HeldLogs, Waker};
 use crate::read::{Held, HeldReader};
 use crate::scan::{LOG_PREFIX, LastTx, Scanner, log_path, read_header};
 use crate::{Error, Result};
@@ -178,19 +178,17 @@ impl Increment {
     }
 
     fn find_end(&self) -> Result<End> {
-        // From the backup's last transaction on, so that the next one is checked against it.
-        let (scanner, cuts) = self.logs.read_to_end(self.anchor, self.store_id())?;
         let after = &self.after.last_tx;
-        let (Some(first), Some(last_tx)) = (scanner.first_tx, scanner.last) else {
-            let path = log_path(&self.database.log_dir, self.anchor.version);
-            let what = format!("transaction {} is no longer at {}", after.tx_id, self.anchor);
-            return Err(Error::Changed { path, what });
+        let tail = self.logs.tail_from(self.anchor.version)?;
+        let (last_tx, cuts) = match self.read_tail(tail)? {
+            Some(found) => found,
+            // From the backup's last transaction on, so that the next one is checked against it.
+            None => {
+                let (scanner, cuts) = self.logs.read_to_end(self.anchor, self.store_id())?;
+                let last = scanner.last.filter(|_| scanner.first_tx == Some(after.tx_id));
+                (last.ok_or_else(|| self.is_gone())?, cuts)
+            }
         };
-        if first != after.tx_id {
-            let path = log_path(&self.database.log_dir, self.anchor.version);
-            let what = format!("transaction {first} is at {} now", self.anchor);
-            return Err(Error::Changed { path, what });
-        }
         // Without a new one the backup's own words, which may have its end at the next file's start.
         let last_tx = if last_tx.tx_id == after.tx_id { *after } else { last_tx };
         let mut files = Vec::new();
@@ -207,9 +205,40 @@ impl Increment {
             stale: Vec::new(),
             first_consistent_tx_id: last_tx.tx_id,
             last_tx,
-            transactions: scanner.transactions.saturating_sub(1),
+            // Ids have no gaps.
+            transactions: last_tx.tx_id.0.saturating_sub(after.tx_id.0),
         };
         Ok(End { finished, logs })
+    }
+}
+
+impl Increment {
+    /// The last transaction, and where each file ends, by the files from `tail` on. Those before it were
+    /// finished long ago, and whoever appends them to a backup reads every transaction of them. `None` if the
+    /// backup's last transaction, or no other, is in the tail.
+    fn read_tail(&self, tail: LogVersion) -> Result<Option<(LastTx, Cuts)>> {
+        let first = self.anchor.version;
+        if tail <= first {
+            return Ok(None);
+        }
+        if !is_there(&self.logs, self.anchor, &self.after.last_tx)? {
+            return Err(self.is_gone());
+        }
+        let from = LogPosition { version: tail, offset_bytes: LogHeader::SIZE_BYTES };
+        let (scanner, mut cuts) = self.logs.read_to_end(from, self.store_id())?;
+        let Some(last_tx) = scanner.last else { return Ok(None) };
+        for version in (first.0..tail.0).map(LogVersion) {
+            let Some(held) = self.logs.get(version) else { return Ok(None) };
+            cuts.insert(version, held.size_bytes()?);
+        }
+        Ok(Some((last_tx, cuts)))
+    }
+
+    fn is_gone(&self) -> Error {
+        let path = log_path(&self.database.log_dir, self.anchor.version);
+        let tx_id = self.after.last_tx.tx_id;
+        let what = format!("transaction {tx_id} is no longer at {}", self.anchor);
+        Error::Changed { path, what }
     }
 }
 

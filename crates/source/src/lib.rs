@@ -24,4 +24,6 @@ pub use installation::{Database, Inspection, Installation, State};
 pub use lock::{lock_file_holder, lock_holder};
 pub use log_files::{LogFile, LogFiles};
 pub use logs::Waker;
-pub use scan::{LOG_PREFIX, LastTx, LogScan, LogSizes, Visit, log_path, scan_logs};
+pub use scan::{
+    LOG_PREFIX, LastTx, LogScan, LogSizes, Visit, log_path, scan_logs, scan_logs_at_once,
+};

@@ -141,6 +141,20 @@ impl HeldLogs {
         }
     }
 
+    /// The file from which on [`HeldLogs::read_to_end`] must read to find the last commit, if whoever takes
+    /// the files before it reads them: the newest but one, which may just have been finished.
+    pub fn tail_from(&self, from: LogVersion) -> Result<LogVersion> {
+        self.open_new()?;
+        let mut version = from;
+        loop {
+            let [next, after] = [1, 2].map(|more| LogVersion(version.0.saturating_add(more)));
+            if self.begun(next)?.is_none() || self.begun(after)?.is_none() {
+                return Ok(version);
+            }
+            version = next;
+        }
+    }
+
     /// A held file that has its header.
     fn begun(&self, version: LogVersion) -> Result<Option<Arc<Held>>> {
         let Some(held) = self.get(version) else { return Ok(None) };

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use formats::txlog::{BatchReader, LogHeader};
 use formats::{LogPosition, LogVersion};
-use source::{After, Error, Increment};
+use source::{After, Error, Increment, LastTx, LogSizes, scan_logs, scan_logs_at_once};
 
 use crate::home::Home;
 
@@ -206,5 +207,158 @@ fn logs_without_a_transaction() {
         let error = refused(&home, &after);
         assert_eq!(matches!(error, Error::LogPruned { .. }), is_pruned, "{last}: {error}");
         assert_eq!(matches!(error, Error::Diverged { .. }), !is_pruned, "{last}: {error}");
+    }
+}
+
+/// The fixture's logs cut into more files, of so many transactions each; where each transaction is now.
+fn split(home: &Home, each: usize) -> Vec<LastTx> {
+    let mut header = None;
+    let mut batches = Vec::new();
+    for name in [FIRST, SECOND] {
+        let bytes = std::fs::read(home.log(name)).unwrap();
+        header = header.or(LogHeader::decode(&bytes).unwrap());
+        let mut reader = BatchReader::new(&bytes[128..], 128);
+        while let Some(batch) = reader.next_batch().unwrap() {
+            batches.push((batch, bytes[batch.start as usize..batch.end as usize].to_vec()));
+        }
+        std::fs::remove_file(home.log(name)).unwrap();
+    }
+    let mut header = header.unwrap();
+    let mut moved = Vec::new();
+    for (number, part) in (0..).zip(batches.chunks(each)) {
+        header.log_version = LogVersion(number);
+        let mut bytes = header.encode().to_vec();
+        for (batch, body) in part {
+            let start_bytes = Some(bytes.len() as u64);
+            bytes.extend_from_slice(body);
+            let end = LogPosition { version: header.log_version, offset_bytes: bytes.len() as u64 };
+            let (tx_id, checksum, commit_time) = (batch.tx_id, batch.checksum, batch.commit_time);
+            moved.push(LastTx { tx_id, checksum, commit_time, start_bytes, end });
+            header.last_append_index = batch.append_index.unwrap().0;
+        }
+        std::fs::write(home.log(&format!("neostore.transaction.db.{number}")), bytes).unwrap();
+    }
+    moved
+}
+
+/// Of many log files only the newest two are read for the end, and it is the same end.
+#[test]
+fn the_end_is_found_in_the_newest_files() {
+    let home = Home::of("5.26.30/rotated");
+    let after = after(&home);
+    let all = split(&home, 6);
+    let newest = all.last().unwrap().end.version;
+    assert!(newest > LogVersion(5), "{newest}");
+    let finish = |at: usize| {
+        let after = After { last_tx: all[at], ..after.clone() };
+        Increment::begin(&home.database(), after).unwrap().finish()
+    };
+    let check = |at: usize| {
+        let (after, finished) = (all[at], finish(at).unwrap());
+        assert_eq!(finished.last_tx, *all.last().unwrap(), "from {at}");
+        assert_eq!(finished.transactions as usize, all.len() - 1 - at, "from {at}");
+        let versions = after.end.version.0..=newest.0;
+        let expected = versions.map(|version| {
+            let path = format!("neostore.transaction.db.{version}");
+            let size_bytes = std::fs::metadata(home.log(&path)).unwrap().len();
+            (path, size_bytes)
+        });
+        let found = finished.files.iter().map(|file| (file.path.clone(), file.size_bytes));
+        assert!(found.eq(expected), "from {at}: {:?}", finished.files);
+    };
+    (0..all.len()).for_each(check);
+    // A newest file that has only its header.
+    let mut header = std::fs::read(home.log(&format!("neostore.transaction.db.{newest}"))).unwrap();
+    header.truncate(128);
+    header[7] += 1;
+    let last_tx = all.last().unwrap().tx_id.0;
+    header[8..16].copy_from_slice(&last_tx.to_be_bytes());
+    header[16..24].copy_from_slice(&last_tx.to_be_bytes());
+    std::fs::write(home.log(&format!("neostore.transaction.db.{}", newest.0 + 1)), header).unwrap();
+    (0..all.len()).for_each(check);
+
+    // What is wrong before them whoever takes it must find: here it is not looked at.
+    let flip = |version: u64, at: u64| {
+        let path = home.log(&format!("neostore.transaction.db.{version}"));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at as usize] ^= 0x10;
+        std::fs::write(path, bytes).unwrap();
+    };
+    let sizes = |last: u64| {
+        let size = |version| {
+            let path = home.log(&format!("neostore.transaction.db.{version}"));
+            (LogVersion(version), std::fs::metadata(path).unwrap().len())
+        };
+        (0..=last).map(size).collect::<LogSizes>()
+    };
+    flip(2, 300);
+    assert!(finish(3).is_ok());
+    let from = LogPosition { version: LogVersion(0), offset_bytes: 128 };
+    let scanned = scan_logs_at_once(&home.log(""), &sizes(newest.0), from, &after.store_id);
+    let (position, _) = scanned.unwrap_err();
+    assert!(position.version == LogVersion(1) || position.version == LogVersion(2));
+    flip(2, 300);
+    flip(newest.0 - 1, 300);
+    assert!(finish(3).is_ok(), "the newest two are {newest} and the one behind it");
+    flip(newest.0, 300);
+    assert!(finish(3).is_err());
+}
+
+/// Files read by themselves and joined are what they are read one after the other: whatever byte is wrong,
+/// whichever file is missing.
+#[test]
+fn logs_at_once_are_logs_one_after_the_other() {
+    let home = Home::of("5.26.30/rotated");
+    let store_id = after(&home).store_id;
+    let all = split(&home, 12);
+    let last = all.last().unwrap().end.version.0;
+    let dir = home.log("");
+    let path = |version: u64| home.log(&format!("neostore.transaction.db.{version}"));
+    let size = |version| (LogVersion(version), std::fs::metadata(path(version)).unwrap().len());
+    let sizes: LogSizes = (0..=last).map(size).collect();
+    let compare = |sizes: &LogSizes, from: LogPosition, what: &str| {
+        let mut first = None;
+        let one_by_one = scan_logs(&dir, sizes, from, &store_id, &mut |_, batch| {
+            first.get_or_insert(*batch);
+        });
+        let at_once = scan_logs_at_once(&dir, sizes, from, &store_id);
+        match (one_by_one, at_once) {
+            (Ok(scan), Ok(found)) => assert_eq!(found, (scan, first), "{what}"),
+            (Err(error), Err((_, found))) => {
+                assert_eq!(error.to_string(), found.to_string(), "{what}");
+            }
+            (left, right) => panic!("{what}: {left:?}, {right:?}"),
+        }
+    };
+    let start = LogPosition { version: LogVersion(0), offset_bytes: 128 };
+    compare(&sizes, start, "whole");
+    for tx in &all {
+        compare(&sizes, tx.end, "from a transaction's end");
+    }
+    compare(&sizes, LogPosition { offset_bytes: 140, ..start }, "from the middle of one");
+    compare(&LogSizes::new(), start, "nothing");
+    for version in 0..=last {
+        let mut fewer = sizes.clone();
+        fewer.remove(&LogVersion(version));
+        compare(&fewer, start, "without a file");
+        let bytes = std::fs::read(path(version)).unwrap();
+        for at in (0..128).chain((128..bytes.len()).step_by(701)) {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 0x10;
+            std::fs::write(path(version), &wrong).unwrap();
+            compare(&sizes, start, &format!("file {version}, byte {at}"));
+        }
+        std::fs::write(path(version), vec![0; bytes.len()]).unwrap();
+        compare(&sizes, start, &format!("file {version} blank"));
+        std::fs::write(path(version), &bytes[..bytes.len() - 9]).unwrap();
+        compare(&sizes, start, &format!("file {version} shorter"));
+        let cut = LogSizes::from_iter(sizes.iter().map(|(v, size)| match v.0 == version {
+            true => (*v, size - 9),
+            false => (*v, *size),
+        }));
+        compare(&cut, start, &format!("file {version} cut"));
+        std::fs::remove_file(path(version)).unwrap();
+        compare(&sizes, start, &format!("file {version} gone"));
+        std::fs::write(path(version), bytes).unwrap();
     }
 }
