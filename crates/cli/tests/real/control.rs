@@ -209,10 +209,13 @@ fn flip_every_file(version: &Version) -> Result<()> {
 fn list(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
-        let lock = path.file_name().is_some_and(|n| n.to_string_lossy().contains(".lock"));
-        if path.is_dir() {
+        // The lock, and what is known of pages, are no parts of the backup: whatever they say, the backup is
+        // right (`renewals.rs` spoils the latter).
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_part = ![".neo4j-backup.lock", ".neo4j-backup.pages"].contains(&name.as_str());
+        if path.is_dir() && is_part {
             list(&path, files)?;
-        } else if !lock {
+        } else if is_part {
             files.push(path);
         }
     }

@@ -88,11 +88,26 @@ fn kill_at_any_moment(scene: &Scene, mut service: Service, times: usize) -> Resu
         ensure!(now >= told.max(last), "{now} is less than {told}, which was told, or {last}");
         eprintln!("killed {time}: at {now}, {} events", events.len());
         last = now;
+        if time % 2 == 0 {
+            spoil_pages(&to)?;
+        }
         if time % 20 == 3 {
             prove_sample(scene, &to, now, time)?;
         }
     }
     Ok(service)
+}
+
+/// What is known of the store's pages is no part of the backup: it may say anything, and the next renewal is
+/// right all the same.
+fn spoil_pages(backup: &std::path::Path) -> Result<()> {
+    for entry in std::fs::read_dir(backup.join(".neo4j-backup.pages"))? {
+        let path = entry?.path();
+        let mut bytes = std::fs::read(&path)?;
+        bytes.iter_mut().step_by(97).for_each(|byte| *byte ^= 0x10);
+        std::fs::write(&path, bytes)?;
+    }
+    Ok(())
 }
 
 /// Real Neo4j starts on what a killed run left, and it holds exactly that transaction and those before.
