@@ -86,9 +86,7 @@ impl Listen {
         }
         Ok(Self { host, first_port, last_port })
     }
-}
 
-impl Listen {
     /// The host's first address, with the first port.
     pub fn resolve(&self) -> Result<SocketAddr, String> {
         let host = self.host.as_str();

@@ -92,6 +92,10 @@ impl Known {
         pages::list(groups, usize::try_from(pages).unwrap_or(usize::MAX))
     }
 
+    fn covers(&self, range: &Range<u64>) -> bool {
+        self.start <= range.start && range.end <= self.end
+    }
+
     fn group_at(&self, offset_bytes: u64) -> Group {
         let index = pages::groups_of(self.start, offset_bytes..offset_bytes).start;
         self.groups.get(index).copied().unwrap_or_default()
@@ -244,23 +248,19 @@ impl Receiving {
             return Ok(());
         }
         let at = self.at;
-        let known = self.receiver.known.as_ref();
-        let stays = match known.filter(|known| known.start <= at && end <= known.end) {
-            Some(known) => known.stays,
-            None => {
-                return Err(Fault::Corrupt(format!("what lies between {at} and {end} is missing")));
-            }
+        let known = self.receiver.known.clone();
+        let Some(known) = known.filter(|known| known.covers(&(at..end))) else {
+            return Err(Fault::Corrupt(format!("what lies between {at} and {end} is missing")));
         };
         let block_start = at - at % self.receiver.block_bytes;
         let is_alone = self.receiver.block_end(at) - block_start <= GROUP_BYTES;
         while self.at < end {
             let at = self.at;
             let group_end = at - at % GROUP_BYTES + GROUP_BYTES;
-            let group = self.receiver.known.as_ref().map(|known| known.group_at(at));
-            let group = group.unwrap_or_default();
+            let group = known.group_at(at);
             self.keep_pages(group, at..end.min(group_end));
             let is_whole = at.is_multiple_of(GROUP_BYTES) && group_end <= end;
-            if stays && is_whole && !is_alone && self.hasher.skip(group.subtree) {
+            if known.stays && is_whole && !is_alone && self.hasher.skip(group.subtree) {
                 self.at = group_end;
                 continue;
             }
@@ -277,7 +277,7 @@ impl Receiving {
             };
             self.hasher.update(&bytes);
             self.at += u64::try_from(length).unwrap_or(0);
-            if !stays {
+            if !known.stays {
                 self.write(at, bytes).await?;
             }
         }
@@ -326,25 +326,22 @@ impl Receiving {
         told.map_err(|error| Fault::Sink(Box::new(error)))?.map_err(Fault::Sink)
     }
 
-    /// Whether a block of which nothing came is known to be what the sink has, and stays there: then it need
-    /// not be read.
-    fn is_kept(&self, block: Range<u64>, hash: [u8; 32]) -> bool {
+    /// Goes over a block of which nothing came, if it is known to be what the sink has, and stays there: it
+    /// need not be read. `false` if it must be.
+    fn keep_block(&mut self, block: Range<u64>, hash: [u8; 32]) -> bool {
         let Receiver { sink, file, known, .. } = &self.receiver;
-        self.at == block.start
-            && known.as_ref().is_some_and(|known| {
-                known.stays && known.start <= block.start && block.end <= known.end
-            })
-            && sink.base_block(file.id, block) == Some(hash)
-    }
-
-    /// Notes that a block is that of the base.
-    fn keep_block(&mut self, block: Range<u64>) {
-        let known = self.receiver.known.clone();
+        let known = known.clone().filter(|known| {
+            self.at == block.start
+                && known.stays
+                && known.covers(&block)
+                && sink.base_block(file.id, block.clone()) == Some(hash)
+        });
+        let Some(known) = known else { return false };
         for at in block.clone().step_by(pages::GROUP_BYTES) {
-            let group = known.as_ref().map(|known| known.group_at(at));
-            *self.group_mut(at) = group.unwrap_or_default();
+            *self.group_mut(at) = known.group_at(at);
         }
         self.at = block.end;
+        true
     }
 
     async fn write(&mut self, offset_bytes: u64, bytes: Bytes) -> Result<(), Fault> {
@@ -377,9 +374,7 @@ impl Receiving {
             return protocol(format!("a block at {offset_bytes} after the last one"));
         }
         let end = self.receiver.block_end(offset_bytes);
-        if self.is_kept(offset_bytes..end, hash) {
-            self.keep_block(offset_bytes..end);
-        } else {
+        if !self.keep_block(offset_bytes..end, hash) {
             if only_changes {
                 self.keep_to(end).await?;
             }

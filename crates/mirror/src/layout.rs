@@ -21,7 +21,8 @@ pub(crate) const DIR_MODE: u32 = 0o700;
 pub(crate) const FILE_MODE: u32 = 0o600;
 
 /// Names that our own runs may leave in a directory that has no manifest yet.
-const LEFTOVERS: [&str; 5] = [LOCK_NAME, STAGED_NAME, TRASH_NAME, PAGES_NAME, MANIFEST_ASIDE_NAME];
+pub(crate) const LEFTOVERS: [&str; 5] =
+    [LOCK_NAME, STAGED_NAME, TRASH_NAME, PAGES_NAME, MANIFEST_ASIDE_NAME];
 /// How many names of a foreign directory a message tells.
 const FOUND_MAX: usize = 5;
 

@@ -9,9 +9,7 @@ use fs::EntryKind;
 
 use crate::blocks::{CheckedBlocks, FileRef};
 use crate::increment::{log_sizes, version_of};
-use crate::layout::{
-    Area, LOCK_NAME, MANIFEST_ASIDE_NAME, MANIFEST_NAME, PAGES_NAME, STAGED_NAME, TRASH_NAME,
-};
+use crate::layout::{Area, LEFTOVERS, MANIFEST_NAME};
 use crate::{Backup, DatabaseEntry, Progress, Result, chain, check_blocks, store};
 
 /// What a verification found.
@@ -181,9 +179,9 @@ fn extra_names(backup: &Backup) -> Result<Vec<Finding>> {
         let what = "not in the manifest";
         findings.push(Finding::new(database, path, FindingKind::Extra, what));
     };
-    let ours = [MANIFEST_NAME, LOCK_NAME, STAGED_NAME, TRASH_NAME, PAGES_NAME, MANIFEST_ASIDE_NAME];
     for (name, _) in fs::entries(backup.dir())? {
-        let known = ours.iter().chain(&["databases", "transactions", "lost+found"]);
+        let known =
+            LEFTOVERS.iter().chain(&[MANIFEST_NAME, "databases", "transactions", "lost+found"]);
         if !known.into_iter().any(|known| name == *known) {
             extra("", backup.dir().join(name));
         }

@@ -210,12 +210,10 @@ impl Increment {
         };
         Ok(End { finished, logs })
     }
-}
 
-impl Increment {
     /// The last transaction, and where each file ends, by the files from `tail` on. Those before it were
     /// finished long ago, and whoever appends them to a backup reads every transaction of them. `None` if the
-    /// backup's last transaction, or no other, is in the tail.
+    /// tail is all that there is, or has no transaction: then everything must be read.
     fn read_tail(&self, tail: LogVersion) -> Result<Option<(LastTx, Cuts)>> {
         let first = self.anchor.version;
         if tail <= first {
