@@ -186,7 +186,10 @@ impl Increment {
             None => {
                 let (scanner, cuts) = self.logs.read_to_end(self.anchor, self.store_id())?;
                 let last = scanner.last.filter(|_| scanner.first_tx == Some(after.tx_id));
-                (last.ok_or_else(|| self.is_gone())?, cuts)
+                match last {
+                    Some(last) => (last, cuts),
+                    None => return Err(self.is_gone()?),
+                }
             }
         };
         // Without a new one the backup's own words, which may have its end at the next file's start.
@@ -220,7 +223,7 @@ impl Increment {
             return Ok(None);
         }
         if !is_there(&self.logs, self.anchor, &self.after.last_tx)? {
-            return Err(self.is_gone());
+            return Err(self.is_gone()?);
         }
         let from = LogPosition { version: tail, offset_bytes: LogHeader::SIZE_BYTES };
         let (scanner, mut cuts) = self.logs.read_to_end(from, self.store_id())?;
@@ -232,11 +235,18 @@ impl Increment {
         Ok(Some((last_tx, cuts)))
     }
 
-    fn is_gone(&self) -> Error {
-        let path = log_path(&self.database.log_dir, self.anchor.version);
-        let tx_id = self.after.last_tx.tx_id;
-        let what = format!("transaction {tx_id} is no longer at {}", self.anchor);
-        Error::Changed { path, what }
+    /// The backup's last transaction was there when this began: the server has another history since, or
+    /// what is seen now passes.
+    fn is_gone(&self) -> Result<Error> {
+        let after = &self.after.last_tx;
+        Ok(match explain(&self.database, after, self.store_id())? {
+            diverged @ Error::Diverged { .. } => diverged,
+            _ => {
+                let path = log_path(&self.database.log_dir, self.anchor.version);
+                let what = format!("transaction {} is no longer at {}", after.tx_id, self.anchor);
+                Error::Changed { path, what }
+            }
+        })
     }
 }
 
