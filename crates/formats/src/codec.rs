@@ -27,6 +27,7 @@ pub trait Codec: Sized {
     fn offset(&self) -> u64;
 
     /// Visits a byte.
+    #[inline]
     fn u8(&mut self, field: &mut u8) -> Result<()> {
         let mut bytes = [*field];
         self.fixed(&mut bytes)?;
@@ -36,6 +37,7 @@ pub trait Codec: Sized {
     }
 
     /// Visits a 16-bit integer.
+    #[inline]
     fn i16(&mut self, field: &mut i16) -> Result<()> {
         let mut bytes = field.to_le_bytes();
         self.fixed(&mut bytes)?;
@@ -44,6 +46,7 @@ pub trait Codec: Sized {
     }
 
     /// Visits a 32-bit integer.
+    #[inline]
     fn i32(&mut self, field: &mut i32) -> Result<()> {
         let mut bytes = field.to_le_bytes();
         self.fixed(&mut bytes)?;
@@ -52,6 +55,7 @@ pub trait Codec: Sized {
     }
 
     /// Visits a 64-bit integer.
+    #[inline]
     fn i64(&mut self, field: &mut i64) -> Result<()> {
         let mut bytes = field.to_le_bytes();
         self.fixed(&mut bytes)?;
@@ -139,6 +143,7 @@ impl<R: Read> Input<R> {
         self.crc
     }
 
+    #[inline]
     fn take<const N: usize>(&mut self, field: &mut [u8; N]) -> Result<()> {
         let end = self.position.saturating_add(N);
         if end <= self.filled
@@ -148,12 +153,29 @@ impl<R: Read> Input<R> {
             self.position = end;
             return Ok(());
         }
+        self.take_over_border(field)
+    }
+
+    /// Takes a field that ends behind what the buffer holds.
+    #[cold]
+    fn take_over_border(&mut self, field: &mut [u8]) -> Result<()> {
         let start = self.offset();
         for byte in field {
             *byte = self.peek()?.ok_or_else(|| Error::incomplete(start, "an entry"))?;
             self.position = self.position.saturating_add(1);
         }
         Ok(())
+    }
+
+    /// Goes over bytes, if the buffer holds them all.
+    #[inline]
+    fn skip(&mut self, length: u64) -> bool {
+        let there = self.filled.saturating_sub(self.position);
+        let Some(length) = usize::try_from(length).ok().filter(|length| *length <= there) else {
+            return false;
+        };
+        self.position = self.position.saturating_add(length);
+        true
     }
 
     /// Takes `length` bytes in pieces.
@@ -202,6 +224,7 @@ pub struct Decoder<'a, R> {
 }
 
 impl<R: Read> Codec for Decoder<'_, R> {
+    #[inline]
     fn fixed<const N: usize>(&mut self, field: &mut [u8; N]) -> Result<()> {
         self.input.take(field)
     }
@@ -209,6 +232,9 @@ impl<R: Read> Codec for Decoder<'_, R> {
     fn blob(&mut self, length: u64, field: &mut Vec<u8>) -> Result<()> {
         field.clear();
         let keep = self.keep;
+        if !keep && self.input.skip(length) {
+            return Ok(());
+        }
         self.input.take_pieces(length, |piece| {
             if keep {
                 field.extend_from_slice(piece);

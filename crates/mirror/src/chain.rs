@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use formats::checkpoint::{Tail, decode_file};
 use formats::txlog::Batch;
 use formats::{LogPosition, LogVersion, TxId};
-use source::{LogScan, log_path, scan_logs, scan_logs_at_once};
+use source::{LogReader, LogScan, log_path, scan_logs};
 
 use crate::increment::log_sizes;
 use crate::verify::{Finding, FindingKind};
@@ -24,23 +24,33 @@ pub(crate) fn findings(log_dir: &Path, entry: &DatabaseEntry) -> Vec<Finding> {
     check.findings
 }
 
+/// Reads what an increment brings, for [`check_increment`].
+pub(crate) fn read_increment(log_dir: &Path, before: &DatabaseEntry) -> LogReader {
+    LogReader::start(log_dir, increment_start(before), &before.store_id)
+}
+
+/// From the old last transaction on, so that the next one is compared with it.
+fn increment_start(before: &DatabaseEntry) -> LogPosition {
+    let old = before.last_tx;
+    match old.start_bytes {
+        Some(offset_bytes) => LogPosition { version: old.end.version, offset_bytes },
+        None => old.end,
+    }
+}
+
 /// Fails unless the logs go on from where a backup ended, without a gap, to where it ends now.
 pub(crate) fn check_increment(
+    reader: LogReader,
     log_dir: &Path,
     before: &DatabaseEntry,
     after: &DatabaseEntry,
 ) -> Result<()> {
-    let old = before.last_tx;
-    // From the old last transaction on, so that the next one is compared with it.
-    let from = match old.start_bytes {
-        Some(offset_bytes) => LogPosition { version: old.end.version, offset_bytes },
-        None => old.end,
-    };
+    let (old, from) = (before.last_tx, increment_start(before));
     let corrupt = |file: PathBuf, offset_bytes: Option<u64>, what: String| {
         Err(Error::Corrupt { file, offset_bytes, what })
     };
     let path = log_path(log_dir, from.version);
-    let (scan, first) = match scan_logs_at_once(log_dir, &log_sizes(after), from, &after.store_id) {
+    let (scan, first) = match reader.finish(&log_sizes(after)) {
         Ok(scanned) => scanned,
         Err((good, error)) => {
             let path = log_path(log_dir, good.version);

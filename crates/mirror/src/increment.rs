@@ -15,7 +15,7 @@ use client::{Sink, SinkError};
 use formats::LogVersion;
 use fs::DiskFile;
 use jiff::Timestamp;
-use source::{LOG_PREFIX, LogSizes, log_path};
+use source::{LOG_PREFIX, LogReader, LogSizes, log_path};
 use wire::api::{FileInfo, FileKind, Session};
 
 use crate::backup::locate;
@@ -38,6 +38,8 @@ pub struct Increment {
     session_block_bytes: u64,
     started: Timestamp,
     files: Mutex<BTreeMap<u32, Appended>>,
+    /// Reads what has come while more comes.
+    reader: Mutex<Option<LogReader>>,
     committed: AtomicBool,
 }
 
@@ -72,6 +74,7 @@ impl Increment {
         }
         let log_dir = locate(&inner.dir, &before).dir(Area::Transactions).to_owned();
         Ok(Self {
+            reader: Mutex::new(Some(chain::read_increment(&log_dir, &before))),
             inner,
             before,
             log_dir,
@@ -104,13 +107,17 @@ impl Increment {
             list_unhashed(&mut entry, file);
         }
         self.require_promised(&entry, finished)?;
+        let reader = self.reader().take();
+        let Some(reader) = reader else {
+            return Err(Error::untrusted("an increment that is committed twice"));
+        };
         // All three are for what has come: the disk writes it while the processors read it.
         let hashed = std::thread::scope(|scope| {
             let syncing = scope.spawn(|| files.iter().try_for_each(|file| file.file.sync()));
             let hashing = scope.spawn(|| self.hash(&files));
             let checked = match finished.transactions {
                 0 => Ok(()),
-                _ => chain::check_increment(&self.log_dir, &self.before, &entry),
+                _ => chain::check_increment(reader, &self.log_dir, &self.before, &entry),
             };
             let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -261,10 +268,17 @@ impl Increment {
         match self.lock().get_mut(&id) {
             Some(file) if file.size_bytes == size_bytes => {
                 file.complete = true;
+                if let (Some(reader), Some(version)) = (&*self.reader(), version_of(&file.name)) {
+                    reader.read(version, size_bytes);
+                }
                 Ok(())
             }
             _ => Err(Error::untrusted(format!("file {id} ends at {size_bytes}"))),
         }
+    }
+
+    fn reader(&self) -> std::sync::MutexGuard<'_, Option<LogReader>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Appended>> {

@@ -10,6 +10,7 @@ mod increment;
 mod installation;
 mod lock;
 mod log_files;
+mod log_reader;
 mod logs;
 mod read;
 mod scan;
@@ -23,7 +24,6 @@ pub use increment::{After, Increment};
 pub use installation::{Database, Inspection, Installation, State};
 pub use lock::{lock_file_holder, lock_holder};
 pub use log_files::{LogFile, LogFiles};
+pub use log_reader::LogReader;
 pub use logs::Waker;
-pub use scan::{
-    LOG_PREFIX, LastTx, LogScan, LogSizes, Visit, log_path, scan_logs, scan_logs_at_once,
-};
+pub use scan::{LOG_PREFIX, LastTx, LogScan, LogSizes, Visit, log_path, scan_logs};

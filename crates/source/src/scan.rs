@@ -1,8 +1,6 @@
 //! Reading transaction logs over several files: every checksum, every id, to the last commit.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use formats::txlog::{Batch, BatchReader, Chain, LogHeader};
 use formats::{
@@ -84,139 +82,6 @@ pub fn scan_logs(
         return Err(Error::LogPruned { path: log_path(log_dir, from.version) });
     }
     Ok(LogScan { last: scanner.last, transactions: scanner.transactions, files, clean_end })
-}
-
-/// As [`scan_logs`], several files at once. Shows nothing but the first batch; an error comes with the
-/// position up to which all is right.
-pub fn scan_logs_at_once(
-    log_dir: &Path,
-    sizes: &LogSizes,
-    from: LogPosition,
-    store_id: &StoreId,
-) -> std::result::Result<(LogScan, Option<Batch>), (LogPosition, Error)> {
-    let sizes: Vec<(LogVersion, u64)> =
-        sizes.range(from.version..).map(|(version, size)| (*version, *size)).collect();
-    let parts: Vec<Mutex<Option<Part>>> = sizes.iter().map(|_| Mutex::new(None)).collect();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let (Some((version, size)), Some(slot)) = (sizes.get(index), parts.get(index)) else {
-                return;
-            };
-            let begin = LogPosition { version: *version, offset_bytes: LogHeader::SIZE_BYTES };
-            let begin = if *version == from.version { from } else { begin };
-            let part = Part::scan(log_dir, begin, *size, store_id);
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(part);
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(sizes.len());
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let mut joined = Joined::new(from);
-    for (part, (version, _)) in parts.into_iter().zip(&sizes) {
-        let part = part.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let is_last = sizes.last().is_some_and(|(newest, _)| newest == version);
-        match part.map(|part| joined.take(log_dir, part, is_last)) {
-            Some(Ok(true)) => {}
-            Some(Ok(false)) | None => break,
-            Some(Err(error)) => return Err((joined.position, error)),
-        }
-    }
-    if joined.scan.files.is_empty() {
-        return Err((from, Error::LogPruned { path: log_path(log_dir, from.version) }));
-    }
-    Ok((joined.scan, joined.first))
-}
-
-/// What is known of one file, read by itself.
-struct Part {
-    scanner: Scanner,
-    first: Option<Batch>,
-    read: Result<PartRead>,
-}
-
-struct PartRead {
-    held: Held,
-    /// Header and end; `None` where no header is written yet.
-    body: Option<(LogHeader, FileEnd)>,
-}
-
-impl Part {
-    fn scan(log_dir: &Path, from: LogPosition, size: u64, store_id: &StoreId) -> Self {
-        let mut scanner = Scanner::new(from, store_id.clone());
-        let mut first = None;
-        let mut read = || {
-            let held = Held::open(&log_path(log_dir, from.version))?;
-            let Some(header) = read_header(&held)? else {
-                return Ok(PartRead { held, body: None });
-            };
-            scanner.enter(from.version, &held)?;
-            let end = scanner.file(&held, size, &mut |_, batch| {
-                first.get_or_insert(*batch);
-            })?;
-            Ok(PartRead { held, body: Some((header, end)) })
-        };
-        let read = read();
-        Self { scanner, first, read }
-    }
-}
-
-/// Files that were read by themselves, joined one after the other.
-struct Joined {
-    chain: Chain,
-    scan: LogScan,
-    first: Option<Batch>,
-    expected: LogVersion,
-    /// Up to where all is right.
-    position: LogPosition,
-}
-
-impl Joined {
-    fn new(from: LogPosition) -> Self {
-        let scan = LogScan { last: None, transactions: 0, files: Vec::new(), clean_end: true };
-        let chain = Chain::start_anywhere();
-        Self { chain, scan, first: None, expected: from.version, position: from }
-    }
-
-    /// Takes the next file; `false` if nothing can follow it.
-    fn take(&mut self, log_dir: &Path, part: Part, is_newest: bool) -> Result<bool> {
-        let Part { scanner, first, read } = part;
-        let LogPosition { version, offset_bytes } = scanner.position;
-        if version != self.expected {
-            return Err(Error::LogPruned { path: log_path(log_dir, self.expected) });
-        }
-        self.expected = LogVersion(version.0.saturating_add(1));
-        let path = log_path(log_dir, version);
-        if let Ok(PartRead { body: Some((header, _)), .. }) = &read {
-            self.chain.check_header(header).map_err(Error::format(&path))?;
-        }
-        if let Some(batch) = &first {
-            self.chain.check(batch).map_err(Error::format(&path))?;
-            self.chain = scanner.chain;
-            self.position = scanner.position;
-        }
-        let PartRead { held, body } = read?;
-        let Some((_, end)) = body else {
-            self.scan.clean_end = held.is_zero_from(0)?;
-            return Ok(false);
-        };
-        self.first = self.first.or(first);
-        self.position = scanner.position;
-        self.scan.last = scanner.last.or(self.scan.last);
-        self.scan.transactions = self.scan.transactions.saturating_add(scanner.transactions);
-        self.scan.files.push((version, offset_bytes));
-        if is_newest {
-            self.scan.clean_end = end.is_clean(&held)?;
-        } else {
-            end.expect_boundary(&held, scanner.position)?;
-        }
-        Ok(true)
-    }
 }
 
 /// The path of a transaction log file.
@@ -345,7 +210,8 @@ fn has_batch_between(held: &Held, from: u64, to: u64) -> Result<bool> {
 
 /// Walks batches over the border of files; keeps the chain.
 pub struct Scanner {
-    chain: Chain,
+    /// What the next batch must go on from.
+    pub chain: Chain,
     store_id: StoreId,
     first: LogVersion,
     /// The position after the last good batch, or where the next one would begin.
