@@ -22,6 +22,11 @@ pub struct Base {
 pub trait Sink: Send + Sync + 'static {
     /// A file of the copy begins (or begins anew, from nothing, after `discard`).
     fn create(&self, file: &FileInfo) -> Result<(), SinkError>;
+    /// Whether the bytes of each file shall come in their order, because they are read as they come. Some may
+    /// come twice all the same, where a connection breaks.
+    fn wants_order(&self) -> bool {
+        false
+    }
     /// After `create`: what the sink has of the file. `None`, and all bytes are brought.
     fn base(&self, _file: u32) -> Option<Base> {
         None

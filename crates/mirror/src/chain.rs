@@ -26,7 +26,7 @@ pub(crate) fn findings(log_dir: &Path, entry: &DatabaseEntry) -> Vec<Finding> {
 
 /// Reads what an increment brings, for [`check_increment`].
 pub(crate) fn read_increment(log_dir: &Path, before: &DatabaseEntry) -> LogReader {
-    LogReader::start(log_dir, increment_start(before), &before.store_id)
+    LogReader::new(log_dir, increment_start(before), &before.store_id)
 }
 
 /// From the old last transaction on, so that the next one is compared with it.

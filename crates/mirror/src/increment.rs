@@ -38,8 +38,8 @@ pub struct Increment {
     session_block_bytes: u64,
     started: Timestamp,
     files: Mutex<BTreeMap<u32, Appended>>,
-    /// Reads what has come while more comes.
-    reader: Mutex<Option<LogReader>>,
+    /// Reads what comes.
+    reader: Mutex<Option<Arc<LogReader>>>,
     committed: AtomicBool,
 }
 
@@ -74,7 +74,7 @@ impl Increment {
         }
         let log_dir = locate(&inner.dir, &before).dir(Area::Transactions).to_owned();
         Ok(Self {
-            reader: Mutex::new(Some(chain::read_increment(&log_dir, &before))),
+            reader: Mutex::new(Some(Arc::new(chain::read_increment(&log_dir, &before)))),
             inner,
             before,
             log_dir,
@@ -107,7 +107,7 @@ impl Increment {
             list_unhashed(&mut entry, file);
         }
         self.require_promised(&entry, finished)?;
-        let reader = self.reader().take();
+        let reader = self.reader().take().and_then(Arc::into_inner);
         let Some(reader) = reader else {
             return Err(Error::untrusted("an increment that is committed twice"));
         };
@@ -257,9 +257,11 @@ impl Increment {
             require_same(&file.path, offset, known)?;
         }
         if !new.is_empty() {
-            // Read again by `commit`.
-            let at = offset.saturating_add(known.len() as u64);
-            file.file.write_cached_at(at, new)?;
+            file.file.write_at(offset.saturating_add(known.len() as u64), new)?;
+        }
+        let reader = self.reader().clone();
+        if let (Some(reader), Some(version)) = (reader, version_of(&file.name)) {
+            reader.written(version, file.size_bytes, offset, bytes);
         }
         Ok(())
     }
@@ -268,16 +270,13 @@ impl Increment {
         match self.lock().get_mut(&id) {
             Some(file) if file.size_bytes == size_bytes => {
                 file.complete = true;
-                if let (Some(reader), Some(version)) = (&*self.reader(), version_of(&file.name)) {
-                    reader.read(version, size_bytes);
-                }
                 Ok(())
             }
             _ => Err(Error::untrusted(format!("file {id} ends at {size_bytes}"))),
         }
     }
 
-    fn reader(&self) -> std::sync::MutexGuard<'_, Option<LogReader>> {
+    fn reader(&self) -> std::sync::MutexGuard<'_, Option<Arc<LogReader>>> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -289,6 +288,10 @@ impl Increment {
 impl Sink for Increment {
     fn create(&self, file: &FileInfo) -> Result<(), SinkError> {
         Ok(self.begin_file(file)?)
+    }
+
+    fn wants_order(&self) -> bool {
+        true
     }
 
     fn write_at(&self, file: u32, offset_bytes: u64, bytes: &[u8]) -> Result<(), SinkError> {

@@ -1,25 +1,28 @@
-//! Reading transaction logs while more of them come: each file by itself, joined at the end.
+//! Reading transaction logs as their bytes come: each file by itself, joined at the end.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use formats::txlog::{Batch, Chain, LogHeader};
 use formats::{LogPosition, LogVersion, StoreId};
 
-use crate::read::Held;
-use crate::scan::{FileEnd, LogScan, LogSizes, Scanner, log_path, read_header};
+use crate::read::{Held, HeldReader};
+use crate::scan::{FileEnd, LogScan, LogSizes, Scanner, Visit, log_path, read_header};
 use crate::{Error, Result};
 
-/// Reads log files as they become complete, in a thread of its own.
+/// Pieces of a file that may wait to be read; more make whoever brings them wait.
+const QUEUE: usize = 1;
+
+/// Reads log files while they are being written, from the bytes that come: each in a thread of its own.
 #[derive(Debug)]
 pub struct LogReader {
     files: Files,
-    queue: Sender<(LogVersion, u64)>,
-    waiting: Arc<Mutex<Receiver<(LogVersion, u64)>>>,
-    thread: JoinHandle<Parts>,
+    /// One for each file of which something has come.
+    feeds: Mutex<BTreeMap<LogVersion, Arc<Mutex<Feed>>>>,
 }
 
 /// The files that are read.
@@ -30,44 +33,55 @@ struct Files {
     store_id: StoreId,
 }
 
-/// By version, each with the length that it was read for.
-type Parts = BTreeMap<LogVersion, (u64, Part)>;
+/// A file whose bytes come.
+#[derive(Debug)]
+struct Feed {
+    size_bytes: u64,
+    /// Where the next bytes must begin; `None` if others came, so that it must be read from the disk.
+    next: Option<u64>,
+    /// `None` when all have come.
+    queue: Option<SyncSender<Vec<u8>>>,
+    /// Buffers that are empty again.
+    free: Receiver<Vec<u8>>,
+    thread: JoinHandle<Part>,
+}
 
 impl LogReader {
     /// For the files of a directory, from a position on.
     #[must_use]
-    pub fn start(log_dir: &Path, from: LogPosition, store_id: &StoreId) -> Self {
+    pub fn new(log_dir: &Path, from: LogPosition, store_id: &StoreId) -> Self {
         let (log_dir, store_id) = (log_dir.to_owned(), store_id.clone());
-        let files = Files { log_dir, from, store_id };
-        let (queue, waiting) = channel();
-        let waiting = Arc::new(Mutex::new(waiting));
-        let (its_files, its_waiting) = (files.clone(), Arc::clone(&waiting));
-        let thread = std::thread::spawn(move || its_files.read_all(&its_waiting));
-        Self { files, queue, waiting, thread }
+        Self { files: Files { log_dir, from, store_id }, feeds: Mutex::default() }
     }
 
-    /// A file of that length is complete and does not change any more.
-    pub fn read(&self, version: LogVersion, size_bytes: u64) {
-        // Where the thread is gone it has panicked, and `finish` says so.
-        let _ = self.queue.send((version, size_bytes));
+    /// These bytes have just been written to a file that will be so long. A file whose bytes do not come in
+    /// order, each once, is read from the disk in the end.
+    pub fn written(&self, version: LogVersion, size_bytes: u64, at: u64, bytes: &[u8]) {
+        let feed = {
+            let mut feeds = lock(&self.feeds);
+            let begin = || Arc::new(Mutex::new(self.files.feed(version, size_bytes, at, bytes)));
+            Arc::clone(feeds.entry(version).or_insert_with(begin))
+        };
+        lock(&feed).take(size_bytes, at, bytes);
     }
 
-    /// As [`scan_logs`](crate::scan_logs) of these files, whether they were announced or not. Tells the
-    /// first batch; an error comes with the position up to which all is right.
+    /// As [`scan_logs`](crate::scan_logs) of these files, whatever has come of them. Tells the first batch; an
+    /// error comes with the position up to which all is right.
     pub fn finish(
         self,
         sizes: &LogSizes,
     ) -> std::result::Result<(LogScan, Option<Batch>), (LogPosition, Error)> {
-        let Self { files, queue, waiting, thread } = self;
+        let Self { files, feeds } = self;
         let Files { log_dir, from, .. } = &files;
-        drop(queue);
-        let mut parts = files.read_all(&waiting);
-        parts.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let mut feeds = feeds.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut joined = Joined::new(*from);
         let newest = sizes.keys().next_back();
         for (version, size) in sizes.range(from.version..) {
-            let known = parts.remove(version).filter(|(length, _)| length == size);
-            let part = known.map_or_else(|| files.read(*version, *size), |(_, part)| part);
+            let feed = feeds.remove(version).and_then(Arc::into_inner);
+            let read = feed.and_then(|feed| {
+                feed.into_inner().unwrap_or_else(PoisonError::into_inner).finish(*size)
+            });
+            let part = read.unwrap_or_else(|| files.read(*version, *size));
             match joined.take(log_dir, part, newest == Some(version)) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -82,21 +96,119 @@ impl LogReader {
 }
 
 impl Files {
-    /// Takes one file after the other until no more can come.
-    fn read_all(&self, waiting: &Mutex<Receiver<(LogVersion, u64)>>) -> Parts {
-        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let mut parts = Parts::new();
-        while let Ok((version, size_bytes)) = next() {
-            parts.insert(version, (size_bytes, self.read(version, size_bytes)));
+    fn begin(&self, version: LogVersion) -> LogPosition {
+        if version == self.from.version {
+            return self.from;
         }
-        parts
+        LogPosition { version, offset_bytes: LogHeader::SIZE_BYTES }
     }
 
     fn read(&self, version: LogVersion, size_bytes: u64) -> Part {
-        let begin = LogPosition { version, offset_bytes: LogHeader::SIZE_BYTES };
-        let from = if version == self.from.version { self.from } else { begin };
-        Part::scan(&self.log_dir, from, size_bytes, &self.store_id)
+        let begin = self.begin(version);
+        Part::read(&self.log_dir, begin, &self.store_id, |held, scanner, visit| {
+            scanner.file(held, size_bytes, visit)
+        })
     }
+
+    /// Begins to read a file whose first bytes have come; those before them are there already.
+    fn feed(&self, version: LogVersion, size_bytes: u64, at: u64, bytes: &[u8]) -> Feed {
+        let begin = self.begin(version);
+        let (queue, pieces) = sync_channel(QUEUE);
+        let (back, free) = sync_channel(QUEUE);
+        let files = self.clone();
+        let thread = std::thread::spawn(move || {
+            Part::read(&files.log_dir, begin, &files.store_id, |held, scanner, visit| {
+                let before = HeldReader::new(held, begin.offset_bytes, at);
+                let mut came = Pieces { pieces, back, piece: Vec::new(), taken: 0 };
+                came.skip(begin.offset_bytes.saturating_sub(at));
+                scanner.bytes(held, before.chain(came), visit)
+            })
+        });
+        // The header and what lies before the first batch to read must be on the disk when it begins.
+        let covered = at.saturating_add(bytes.len() as u64) >= begin.offset_bytes;
+        let next = (covered && begin.offset_bytes <= size_bytes).then_some(at);
+        Feed { size_bytes, next, queue: next.map(|_| queue), free, thread }
+    }
+}
+
+impl Feed {
+    fn take(&mut self, size_bytes: u64, at: u64, bytes: &[u8]) {
+        let end = at.saturating_add(bytes.len() as u64);
+        if self.next != Some(at) || size_bytes != self.size_bytes || end > size_bytes {
+            (self.next, self.queue) = (None, None);
+            return;
+        }
+        self.next = Some(end);
+        if let Some(queue) = &self.queue {
+            let mut piece = self.free.try_recv().unwrap_or_default();
+            piece.extend_from_slice(bytes);
+            // Where nobody takes it, enough has been read: the log ends before.
+            let _ = queue.send(piece);
+        }
+        if end == size_bytes {
+            self.queue = None;
+        }
+    }
+
+    /// What was read, if that was the whole file, and it is so long.
+    fn finish(self, size_bytes: u64) -> Option<Part> {
+        let Self { next, queue, thread, .. } = self;
+        drop(queue);
+        let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (next == Some(size_bytes)).then_some(part)
+    }
+}
+
+/// The bytes that come, one piece after the other.
+struct Pieces {
+    pieces: Receiver<Vec<u8>>,
+    back: SyncSender<Vec<u8>>,
+    piece: Vec<u8>,
+    taken: usize,
+}
+
+impl Pieces {
+    /// Has a piece of which something is left; `false` if no more come.
+    fn fill(&mut self) -> bool {
+        while self.taken == self.piece.len() {
+            let mut empty = std::mem::take(&mut self.piece);
+            empty.clear();
+            // If there are enough already, this one is not needed.
+            let _ = self.back.try_send(empty);
+            self.taken = 0;
+            match self.pieces.recv() {
+                Ok(piece) => self.piece = piece,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Goes over so many bytes; fewer where no more come.
+    fn skip(&mut self, mut count: u64) {
+        while count > 0 && self.fill() {
+            let there = self.piece.len().saturating_sub(self.taken);
+            let step = usize::try_from(count).unwrap_or(usize::MAX).min(there);
+            self.taken = self.taken.saturating_add(step);
+            count = count.saturating_sub(step as u64);
+        }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if !self.fill() {
+            return Ok(0);
+        }
+        let mut rest = self.piece.get(self.taken..).unwrap_or_default();
+        let read = rest.read(buf)?;
+        self.taken = self.taken.saturating_add(read);
+        Ok(read)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is known of one file, read by itself.
@@ -113,16 +225,22 @@ struct PartRead {
 }
 
 impl Part {
-    fn scan(log_dir: &Path, from: LogPosition, size: u64, store_id: &StoreId) -> Self {
+    /// Reads a file from a position on; `body` reads what follows that.
+    fn read(
+        log_dir: &Path,
+        from: LogPosition,
+        store_id: &StoreId,
+        body: impl FnOnce(&Held, &mut Scanner, Visit<'_>) -> Result<FileEnd>,
+    ) -> Self {
         let mut scanner = Scanner::new(from, store_id.clone());
         let mut first = None;
-        let mut read = || {
+        let read = || {
             let held = Held::open(&log_path(log_dir, from.version))?;
             let Some(header) = read_header(&held)? else {
                 return Ok(PartRead { held, body: None });
             };
             scanner.enter(from.version, &held)?;
-            let end = scanner.file(&held, size, &mut |_, batch| {
+            let end = body(&held, &mut scanner, &mut |_, batch| {
                 first.get_or_insert(*batch);
             })?;
             Ok(PartRead { held, body: Some((header, end)) })

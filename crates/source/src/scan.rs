@@ -255,7 +255,17 @@ impl Scanner {
             return Err(Error::Changed { path: held.path().to_owned(), what });
         }
         let from = self.position.offset_bytes;
-        let mut reader = BatchReader::new(HeldReader::new(held, from, size), from);
+        self.bytes(held, HeldReader::new(held, from, size), visit)
+    }
+
+    /// Reads batches from the present position on, of a file whose bytes from there on these are.
+    pub fn bytes(
+        &mut self,
+        held: &Held,
+        bytes: impl std::io::Read,
+        visit: Visit<'_>,
+    ) -> Result<FileEnd> {
+        let mut reader = BatchReader::new(bytes, self.position.offset_bytes);
         loop {
             match reader.next_batch() {
                 Ok(Some(batch)) => self.take(held, &batch, visit)?,

@@ -284,8 +284,11 @@ impl Run {
     }
 
     fn ranges(&self, from: u64, file: &FileInfo) -> Vec<Range<u64>> {
-        let base = self.sink.base(file.id);
-        let longest = base.map_or(RANGE_BYTES, |_| pages::MAX_RANGE_BYTES);
+        let longest = match self.sink.base(file.id) {
+            Some(_) => pages::MAX_RANGE_BYTES,
+            None if self.sink.wants_order() => u64::MAX,
+            None => RANGE_BYTES,
+        };
         ranges(from, file.size_bytes, self.conversation.block_bytes, longest)
     }
 

@@ -1,5 +1,6 @@
 //! Which history an increment joins: only the one that the backup has.
 
+use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use formats::txlog::{BatchReader, LogHeader};
@@ -294,7 +295,7 @@ fn the_end_is_found_in_the_newest_files() {
     flip(2, 300);
     assert!(finish(3).is_ok());
     let from = LogPosition { version: LogVersion(0), offset_bytes: 128 };
-    let reader = LogReader::start(&home.log(""), from, &after.store_id);
+    let reader = LogReader::new(&home.log(""), from, &after.store_id);
     let (position, _) = reader.finish(&sizes(newest.0)).unwrap_err();
     assert!(position.version == LogVersion(1) || position.version == LogVersion(2));
     flip(2, 300);
@@ -302,6 +303,31 @@ fn the_end_is_found_in_the_newest_files() {
     assert!(finish(3).is_ok(), "the newest two are {newest} and the one behind it");
     flip(newest.0, 300);
     assert!(finish(3).is_err());
+}
+
+/// Tells a reader of a file in one of the ways in which it may come, by its number.
+fn feed(reader: &LogReader, version: LogVersion, size: u64, bytes: &[u8], from: LogPosition) {
+    let written = |at: usize, piece: &[u8]| reader.written(version, size, at as u64, piece);
+    let pieces = |step: usize, start: usize| {
+        let rest = bytes.get(start..).unwrap_or_default();
+        for (index, piece) in rest.chunks(step).enumerate() {
+            written(start + index * step, piece);
+        }
+    };
+    match version.0 % 6 {
+        // As a client does; in one piece; byte by byte, of which the first has not even the header.
+        0 => pieces(1000, 0),
+        1 => pieces(usize::MAX, 0),
+        2 => pieces(if bytes.len() < 20_000 { 1 } else { 9999 }, 0),
+        // From the middle of what is read on, or from before it on.
+        3 => pieces(700, 300.max(from.offset_bytes as usize / 2)),
+        // A piece that comes twice, and one that never comes.
+        4 => {
+            pieces(1000, 0);
+            written(0, bytes);
+        }
+        _ => written(0, &bytes[..bytes.len() / 2]),
+    }
 }
 
 /// Files read by themselves and joined are what they are read one after the other: whatever byte is wrong,
@@ -321,13 +347,12 @@ fn files_read_as_they_come_are_files_read_one_after_the_other() {
         let one_by_one = scan_logs(&dir, sizes, from, &store_id, &mut |_, batch| {
             first.get_or_insert(*batch);
         });
-        let reader = LogReader::start(&dir, from, &store_id);
-        // Some as they come, in any order; one that comes twice; others not before the end.
-        for (version, size) in sizes.iter().rev().filter(|(version, _)| version.0 % 3 != 1) {
-            if version.0 % 2 == 1 {
-                reader.read(*version, size / 2);
-            }
-            reader.read(*version, *size);
+        let reader = LogReader::new(&dir, from, &store_id);
+        // Some as they are written, in pieces of any length; others not before the end.
+        for (version, size) in sizes {
+            let bytes = std::fs::read(path(version.0)).unwrap_or_default();
+            let bytes = &bytes[..bytes.len().min(*size as usize)];
+            feed(&reader, *version, *size, bytes, from);
         }
         match (one_by_one, reader.finish(sizes)) {
             (Ok(scan), Ok(found)) => assert_eq!(found, (scan, first), "{what}"),
@@ -367,5 +392,33 @@ fn files_read_as_they_come_are_files_read_one_after_the_other() {
         std::fs::remove_file(path(version)).unwrap();
         compare(&sizes, start, &format!("file {version} gone"));
         std::fs::write(path(version), bytes).unwrap();
+    }
+}
+
+/// What has come in its order is not read again.
+#[test]
+fn bytes_that_came_in_their_order_are_read_as_they_came() {
+    let home = Home::of("5.26.30/rotated");
+    let store_id = after(&home).store_id;
+    let version = LogVersion(1);
+    let path = home.log("neostore.transaction.db.1");
+    let bytes = std::fs::read(&path).unwrap();
+    let sizes = LogSizes::from([(version, bytes.len() as u64)]);
+    for (step, start) in [(1000, 0), (700, 128), (7, 129), (usize::MAX, 0)] {
+        let from = LogPosition { version, offset_bytes: 128 };
+        let expected = scan_logs(&home.log(""), &sizes, from, &store_id, &mut |_, _| {}).unwrap();
+        let reader = LogReader::new(&home.log(""), from, &store_id);
+        for (index, piece) in bytes[start..].chunks(step).enumerate() {
+            reader.written(version, bytes.len() as u64, (start + index * step) as u64, piece);
+        }
+        // Whoever read it now would find damage.
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.write_all_at(&[bytes[300] ^ 1], 300).unwrap();
+        assert_eq!(reader.finish(&sizes).unwrap().0, expected, "pieces of {step} from {start}");
+        assert_ne!(
+            scan_logs(&home.log(""), &sizes, from, &store_id, &mut |_, _| {}).ok(),
+            Some(expected)
+        );
+        file.write_all_at(&bytes[300..301], 300).unwrap();
     }
 }
