@@ -167,19 +167,18 @@ impl<R: Read> Input<R> {
         Ok(())
     }
 
-    /// Goes over bytes, if the buffer holds them all.
-    #[inline]
-    fn skip(&mut self, length: u64) -> bool {
-        let there = self.filled.saturating_sub(self.position);
-        let Some(length) = usize::try_from(length).ok().filter(|length| *length <= there) else {
-            return false;
-        };
-        self.position = self.position.saturating_add(length);
-        true
-    }
-
     /// Takes `length` bytes in pieces.
+    #[inline]
     fn take_pieces(&mut self, length: u64, mut piece: impl FnMut(&[u8])) -> Result<()> {
+        let whole = usize::try_from(length).unwrap_or(usize::MAX);
+        let end = self.position.saturating_add(whole);
+        if end <= self.filled
+            && let Some(bytes) = self.buf.get(self.position..end)
+        {
+            piece(bytes);
+            self.position = end;
+            return Ok(());
+        }
         let start = self.offset();
         let mut left = length;
         while left > 0 {
@@ -232,9 +231,6 @@ impl<R: Read> Codec for Decoder<'_, R> {
     fn blob(&mut self, length: u64, field: &mut Vec<u8>) -> Result<()> {
         field.clear();
         let keep = self.keep;
-        if !keep && self.input.skip(length) {
-            return Ok(());
-        }
         self.input.take_pieces(length, |piece| {
             if keep {
                 field.extend_from_slice(piece);

@@ -40,7 +40,7 @@ fn increment_start(before: &DatabaseEntry) -> LogPosition {
 
 /// Fails unless the logs go on from where a backup ended, without a gap, to where it ends now.
 pub(crate) fn check_increment(
-    reader: LogReader,
+    reader: &LogReader,
     log_dir: &Path,
     before: &DatabaseEntry,
     after: &DatabaseEntry,

@@ -39,7 +39,7 @@ pub struct Increment {
     started: Timestamp,
     files: Mutex<BTreeMap<u32, Appended>>,
     /// Reads what comes.
-    reader: Mutex<Option<Arc<LogReader>>>,
+    reader: LogReader,
     committed: AtomicBool,
 }
 
@@ -74,7 +74,7 @@ impl Increment {
         }
         let log_dir = locate(&inner.dir, &before).dir(Area::Transactions).to_owned();
         Ok(Self {
-            reader: Mutex::new(Some(Arc::new(chain::read_increment(&log_dir, &before)))),
+            reader: chain::read_increment(&log_dir, &before),
             inner,
             before,
             log_dir,
@@ -107,17 +107,13 @@ impl Increment {
             list_unhashed(&mut entry, file);
         }
         self.require_promised(&entry, finished)?;
-        let reader = self.reader().take().and_then(Arc::into_inner);
-        let Some(reader) = reader else {
-            return Err(Error::untrusted("an increment that is committed twice"));
-        };
         // All three are for what has come: the disk writes it while the processors read it.
         let hashed = std::thread::scope(|scope| {
             let syncing = scope.spawn(|| files.iter().try_for_each(|file| file.file.sync()));
             let hashing = scope.spawn(|| self.hash(&files));
             let checked = match finished.transactions {
                 0 => Ok(()),
-                _ => chain::check_increment(reader, &self.log_dir, &self.before, &entry),
+                _ => chain::check_increment(&self.reader, &self.log_dir, &self.before, &entry),
             };
             let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -259,9 +255,8 @@ impl Increment {
         if !new.is_empty() {
             file.file.write_at(offset.saturating_add(known.len() as u64), new)?;
         }
-        let reader = self.reader().clone();
-        if let (Some(reader), Some(version)) = (reader, version_of(&file.name)) {
-            reader.written(version, file.size_bytes, offset, bytes);
+        if let Some(version) = version_of(&file.name) {
+            self.reader.written(version, file.size_bytes, offset, bytes);
         }
         Ok(())
     }
@@ -274,10 +269,6 @@ impl Increment {
             }
             _ => Err(Error::untrusted(format!("file {id} ends at {size_bytes}"))),
         }
-    }
-
-    fn reader(&self) -> std::sync::MutexGuard<'_, Option<Arc<LogReader>>> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Appended>> {

@@ -39,12 +39,13 @@ struct Feed {
     size_bytes: u64,
     /// Where the next bytes must begin; `None` if others came, so that it must be read from the disk.
     next: Option<u64>,
-    /// `None` when all have come.
-    queue: Option<SyncSender<Vec<u8>>>,
-    /// Buffers that are empty again.
-    free: Receiver<Vec<u8>>,
+    /// `None` when no more bytes are wanted.
+    queue: Option<Queue>,
     thread: JoinHandle<Part>,
 }
+
+/// To the thread, and back from it buffers that are empty again.
+type Queue = (SyncSender<Vec<u8>>, Receiver<Vec<u8>>);
 
 impl LogReader {
     /// For the files of a directory, from a position on.
@@ -68,12 +69,11 @@ impl LogReader {
     /// As [`scan_logs`](crate::scan_logs) of these files, whatever has come of them. Tells the first batch; an
     /// error comes with the position up to which all is right.
     pub fn finish(
-        self,
+        &self,
         sizes: &LogSizes,
     ) -> std::result::Result<(LogScan, Option<Batch>), (LogPosition, Error)> {
-        let Self { files, feeds } = self;
-        let Files { log_dir, from, .. } = &files;
-        let mut feeds = feeds.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Files { log_dir, from, .. } = &self.files;
+        let mut feeds = std::mem::take(&mut *lock(&self.feeds));
         let mut joined = Joined::new(*from);
         let newest = sizes.keys().next_back();
         for (version, size) in sizes.range(from.version..) {
@@ -81,7 +81,7 @@ impl LogReader {
             let read = feed.and_then(|feed| {
                 feed.into_inner().unwrap_or_else(PoisonError::into_inner).finish(*size)
             });
-            let part = read.unwrap_or_else(|| files.read(*version, *size));
+            let part = read.unwrap_or_else(|| self.files.read(*version, *size));
             match joined.take(log_dir, part, newest == Some(version)) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -120,14 +120,16 @@ impl Files {
             Part::read(&files.log_dir, begin, &files.store_id, |held, scanner, visit| {
                 let before = HeldReader::new(held, begin.offset_bytes, at);
                 let mut came = Pieces { pieces, back, piece: Vec::new(), taken: 0 };
-                came.skip(begin.offset_bytes.saturating_sub(at));
+                let skipped = begin.offset_bytes.saturating_sub(at);
+                io::copy(&mut came.by_ref().take(skipped), &mut io::sink())
+                    .map_err(Error::io("read", held.path()))?;
                 scanner.bytes(held, before.chain(came), visit)
             })
         });
         // The header and what lies before the first batch to read must be on the disk when it begins.
         let covered = at.saturating_add(bytes.len() as u64) >= begin.offset_bytes;
         let next = (covered && begin.offset_bytes <= size_bytes).then_some(at);
-        Feed { size_bytes, next, queue: next.map(|_| queue), free, thread }
+        Feed { size_bytes, next, queue: next.map(|_| (queue, free)), thread }
     }
 }
 
@@ -139,8 +141,8 @@ impl Feed {
             return;
         }
         self.next = Some(end);
-        if let Some(queue) = &self.queue {
-            let mut piece = self.free.try_recv().unwrap_or_default();
+        if let Some((queue, free)) = &self.queue {
+            let mut piece = free.try_recv().unwrap_or_default();
             piece.extend_from_slice(bytes);
             // Where nobody takes it, enough has been read: the log ends before.
             let _ = queue.send(piece);
@@ -182,16 +184,6 @@ impl Pieces {
             }
         }
         true
-    }
-
-    /// Goes over so many bytes; fewer where no more come.
-    fn skip(&mut self, mut count: u64) {
-        while count > 0 && self.fill() {
-            let there = self.piece.len().saturating_sub(self.taken);
-            let step = usize::try_from(count).unwrap_or(usize::MAX).min(there);
-            self.taken = self.taken.saturating_add(step);
-            count = count.saturating_sub(step as u64);
-        }
     }
 }
 
