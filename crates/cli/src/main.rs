@@ -19,6 +19,7 @@ use std::process;
 use std::sync::Arc;
 
 use clap::error::ErrorKind;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::Command;
 use crate::exit_code::ExitCode;
@@ -50,7 +51,14 @@ fn main() -> process::ExitCode {
 
 /// A file that may not become longer (`ulimit -f`) is an error of whoever writes it; the signal that
 /// comes with the error must not kill the process. Taking note of it is enough for that.
+///
+/// The soft limit of open files (`ulimit -S -n`) is for programs that use `select`. A service holds the
+/// descriptors of all logs since its checkpoint and of every Lucene file, a client those of all logs of an
+/// increment.
 fn outlive_limits() {
+    let files = getrlimit(Resource::Nofile);
+    // Whoever needs more than it has says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     // Fails only for signals that cannot be caught.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }

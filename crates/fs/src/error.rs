@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::lock::Holder;
 
 /// Result with a disk [`Error`].
@@ -26,6 +28,8 @@ pub enum Kind {
     InUse(Holder),
     /// Source and destination of a rename are on different file systems.
     CrossDevice,
+    /// The process, or the system, has as many files open as it may.
+    TooManyFiles,
     /// Anything else, a failing device above all.
     Other,
 }
@@ -52,7 +56,7 @@ impl Error {
     }
 
     /// As [`Error::io`], for errors of rustix.
-    pub(crate) fn os(doing: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) -> Self {
+    pub(crate) fn os(doing: &'static str, path: &Path) -> impl FnOnce(Errno) -> Self {
         move |errno| Self::io(doing, path)(errno.into())
     }
 
@@ -73,6 +77,7 @@ impl Error {
             Kind::Denied => "check owner and permissions, or run as another user",
             Kind::InUse(_) => "wait until the other run has ended",
             Kind::CrossDevice => "both places must be on one file system",
+            Kind::TooManyFiles => "raise the limit of open files (ulimit -Hn), or that of the host",
             Kind::Other => "look into the system's log for faults of the device",
         }
     }
@@ -80,6 +85,9 @@ impl Error {
 
 fn kind(error: &io::Error) -> Kind {
     use io::ErrorKind as E;
+    if matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) {
+        return Kind::TooManyFiles;
+    }
     match error.kind() {
         E::NotADirectory | E::InvalidFilename => Kind::NotFound,
         E::StorageFull | E::QuotaExceeded | E::FileTooLarge => Kind::NoSpace,

@@ -456,6 +456,8 @@ impl Drop for Staged {
         }
         drop(lock(&self.flusher).take());
         let files = self.files();
+        // Where too many are open, there is none left to remove the directory with.
+        files.values().for_each(|file| file.close());
         let links: Vec<_> = files.values().filter_map(|file| file.linked_to()).collect();
         let remove = || self.inner.disk.remove_dir_all(&self.dir);
         if let Err(error) = self.inner.own_changes.link(&self.inner.dir, &links, remove) {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::{Limits, ServiceConfig, TlsConfig, TokenFile};
 use source::{Config, Installation};
 
@@ -32,7 +31,6 @@ pub fn run(args: &ServeArgs) -> Ended {
         ));
     }
     tell_databases(&installation)?;
-    raise_open_files();
     let config = configure(args, installation, settings)?;
     runtime::block_on(BLOCKING_THREADS, async {
         let interrupt = Interrupt::listen()?;
@@ -142,13 +140,4 @@ pub(super) fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
         set.add(Glob::new(pattern).map_err(refuse)?);
     }
     set.build().map(Some).map_err(refuse)
-}
-
-/// A copy holds the descriptors of all logs since its checkpoint and of every Lucene file.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "cannot raise the limit of open files");
-    }
 }

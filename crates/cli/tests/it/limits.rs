@@ -109,3 +109,30 @@ fn a_limit_of_a_files_size() {
     assert!(left.iter().all(|(path, _)| path.ends_with(".neo4j-backup.lock")), "{left:?}");
     assert!(!to.join(".neo4j-backup.staged").exists());
 }
+
+/// The soft limit of open files is raised: what is needed for a store with many indexes, or for a day's
+/// logs, is not left to it. Where the hard limit is too low, that is said, and nothing is left.
+#[test]
+fn a_limit_of_open_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data_directory(dir.path());
+    let service = Service::start(&data, &[]);
+    let to = dir.path().join("backup");
+    let limited = |line: &str| {
+        let line = format!("ulimit {line} && exec \"$0\" -host \"$2\" -to \"$1\" --json");
+        finish(shell(&line, &to, &service.address))
+    };
+    let ran = limited("-n 20");
+    assert_eq!((ran.status, ran.code().as_str()), (30, "target_unusable"), "{ran:?}");
+    assert!(ran.stdout.contains("Too many open files") && ran.stdout.contains("ulimit -Hn"));
+    let left = tree(&to);
+    assert!(left.iter().all(|(path, _)| path.ends_with(".neo4j-backup.lock")), "{left:?}");
+    assert_eq!(limited("-S -n 20").status, 0);
+
+    drop(service);
+    let line = "ulimit -S -n 20 && exec \"$0\" serve --data \"$1\" --listen 127.0.0.1:0";
+    let service = Service::that_listens(shell(line, &data, ""));
+    let to = dir.path().join("another");
+    let ran = run(["-host", &service.address, "-to", to.to_str().unwrap()]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+}

@@ -111,7 +111,11 @@ impl Service {
     pub fn start_with(flag: &str, path: &Path, more: &[&str]) -> Self {
         let mut command = command(["serve", "--listen", "127.0.0.1:0", flag]);
         command.arg(path).args(more).env("NEO4J_BACKUP_LOG", "warn");
-        let mut child = command.spawn().unwrap();
+        Self::that_listens(command.spawn().unwrap())
+    }
+
+    /// Waits until a service accepts that has been started.
+    pub fn that_listens(mut child: Child) -> Self {
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut line).unwrap();

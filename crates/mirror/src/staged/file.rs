@@ -264,8 +264,13 @@ impl StagedFile {
         })
     }
 
-    pub fn remove(&self, disk: &dyn Disk) -> Result<()> {
+    /// Nothing more is written to it.
+    pub fn close(&self) {
         self.state().open = None;
+    }
+
+    pub fn remove(&self, disk: &dyn Disk) -> Result<()> {
+        self.close();
         Ok(disk.remove_file(&self.path)?)
     }
 
