@@ -39,7 +39,16 @@ pub enum Error {
         /// Its version.
         version: u64,
     },
-    /// The target lies in a Neo4j data directory, or is one.
+    /// The target itself has Neo4j's files in it, and no manifest.
+    #[error(
+        "{}: holds Neo4j's files, but no manifest: a data directory, another tool's backup, or part of a copy",
+        dir.display()
+    )]
+    HoldsNeo4j {
+        /// The target.
+        dir: PathBuf,
+    },
+    /// The target lies in a Neo4j data directory.
     #[error("{}: inside the Neo4j data directory {}", dir.display(), data.display())]
     InsideSource {
         /// The target.
@@ -170,6 +179,9 @@ impl Error {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NotBlank { .. } => "name an empty or missing directory, or one with a backup",
+            Self::HoldsNeo4j { .. } => {
+                "name another directory; a backup that was copied needs its .neo4j-backup.json"
+            }
             Self::NotABackup { .. } => "name the directory that was given to -to",
             Self::ManifestDamaged { .. } => {
                 "the backup cannot be trusted: make a new one into another directory"

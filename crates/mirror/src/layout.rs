@@ -110,17 +110,21 @@ pub(crate) fn refuse_inside(dir: &Path) -> Result<()> {
         // A first backup that is being made has no manifest yet.
         let ours = [MANIFEST_NAME, LOCK_NAME];
         if !ours.iter().any(|name| ancestor.join(name).is_file()) {
-            places.push(ancestor);
+            places.push((ancestor, is_dir_itself));
         } else if !is_dir_itself {
             return Err(Error::InsideBackup { dir: dir.to_owned(), backup: ancestor });
         }
     }
-    for ancestor in places {
+    for (ancestor, is_dir_itself) in places {
         if is_data_directory(&ancestor)
             || is_root_of_databases(&ancestor)
             || is_database_directory(&ancestor)
         {
-            return Err(Error::InsideSource { dir: dir.to_owned(), data: ancestor });
+            let dir = dir.to_owned();
+            return Err(match is_dir_itself {
+                true => Error::HoldsNeo4j { dir },
+                false => Error::InsideSource { dir, data: ancestor },
+            });
         }
     }
     Ok(())

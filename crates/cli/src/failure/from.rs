@@ -139,7 +139,7 @@ fn code_of_mirror(error: &mirror::Error) -> ExitCode {
     use mirror::Error as E;
     match error {
         E::InsideSource { .. } | E::InsideBackup { .. } => ExitCode::TargetUnusable,
-        E::NotBlank { .. } => ExitCode::NotABackup,
+        E::NotBlank { .. } | E::HoldsNeo4j { .. } => ExitCode::NotABackup,
         E::NotABackup { .. } | E::ManifestNewer { .. } => ExitCode::NoBackup,
         E::ManifestDamaged { .. }
         | E::Incomplete { .. }

@@ -152,8 +152,8 @@ fn targets_that_are_refused() {
     for (to, status, code) in [
         (&foreign, 38, "not_a_backup"),
         (&foreign.join("letter"), 38, "not_a_backup"),
-        (&older, 30, "target_unusable"),
-        (&data, 30, "target_unusable"),
+        (&older, 38, "not_a_backup"),
+        (&data, 38, "not_a_backup"),
         (&data.join("b"), 30, "target_unusable"),
         (&link.join("databases/b"), 30, "target_unusable"),
     ] {

@@ -68,7 +68,7 @@ fn increments_bring_the_backup_to_the_present() -> Result<()> {
     // The other version has its increments in the test of renewals.
     for version in versions::one_under_test("increments", versions::V2026_08) {
         let mut scene =
-            Scene::begin(&version, |server| server.setting("db.tx_log.rotation.size", "1m"))?;
+            Scene::begin(&version, |server| server.setting("db.tx_log.rotation.size", "128k"))?;
         let service = scene.serve()?;
         let first = again(&scene, &service, "full")?;
         ensure!(first.database("neo4j")["reason"] == "first backup", "{}", first.report);

@@ -57,11 +57,13 @@ fn a_target_inside_the_source_is_refused() {
     std::fs::write(dir.path().join("logs/system/neostore.transaction.db.0"), b"").unwrap();
     std::fs::create_dir_all(dir.path().join("mount/neo4j")).unwrap();
     std::fs::write(dir.path().join("mount/store_lock"), b"").unwrap();
+    for itself in ["logs", "mount", "data", "data/databases/neo4j", "link"] {
+        let error = open(&dir.path().join(itself)).unwrap_err();
+        assert!(matches!(error, Error::HoldsNeo4j { .. }), "{itself}: {error}");
+    }
     for inside in [
-        "logs",
         "logs/backup",
         "mount/backup",
-        "data",
         "data/backup",
         "data/databases",
         "data/databases/backup",
