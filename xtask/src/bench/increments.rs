@@ -13,7 +13,7 @@ use testkit::server::Server;
 
 use super::ratios::{backup_command, median};
 use super::table::Table;
-use super::{Bench, VERSION, text, timed};
+use super::{Bench, VERSION, memory, text, timed};
 
 const SMALL: u32 = 1000;
 const SMALL_BAR_S: f64 = 0.3;
@@ -33,7 +33,7 @@ pub fn measure(bench: &Bench<'_>, table: &mut Table) -> Result<()> {
         .setting("db.checkpoint.interval.time", "15m")
         .setting("db.checkpoint.interval.tx", 1_000_000)
         .start()?;
-    let service = bench.program.serve(&["--config", &text(&server.conf())])?;
+    let mut service = bench.program.serve(&["--config", &text(&server.conf())])?;
     let mut connection = server.connect()?;
     let to = bench.path("increments");
     timed::remove(&to)?;
@@ -79,6 +79,12 @@ pub fn measure(bench: &Bench<'_>, table: &mut Table) -> Result<()> {
     let ratio = median(&mut ratios);
     let shown = format!("{:.0} %", ratio * 100.0);
     table.bar("1 GiB of logs, of `cp` + `sync -f`", shown, ">= 90 %", ratio >= LOG_BAR);
+
+    write_logs(&mut connection)?;
+    let client = timed::peak_of(&mut again())?;
+    let serving = timed::resident_peak(service.child()).context("the service ended")?;
+    memory::row(table, "memory of a long increment: client", client);
+    memory::row(table, "memory of a long increment: service", serving);
     drop((service, server));
     timed::remove(&to)?;
     timed::remove(&home)

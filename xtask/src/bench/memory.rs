@@ -13,11 +13,7 @@ const MAX_KIB: u64 = 64 << 10;
 pub fn measure(bench: &Bench<'_>, table: &mut Table) -> Result<()> {
     let server = Server::builder(VERSION).home(&bench.home).start()?;
     let (backup, restored) = (bench.path("backup"), bench.path("target"));
-    let mut row = |what: &str, peak: u64| {
-        let measured = format!("{:.1} MiB", peak as f64 / 1024.0);
-        eprintln!("xtask bench: {what}: {measured}");
-        table.bar(what, measured, "<= 64 MiB", peak <= MAX_KIB);
-    };
+    let mut row = |what: &str, peak: u64| row(table, what, peak);
     for streams in ["1", "4", "16"] {
         let mut service = bench.program.serve(&["--config", &text(&server.conf())])?;
         timed::remove(&backup)?;
@@ -34,4 +30,11 @@ pub fn measure(bench: &Bench<'_>, table: &mut Table) -> Result<()> {
     let restore = ["restore", "--from", &from, "--to", &to, "--quiet"];
     row("memory of restore", timed::peak_of(&mut bench.program.command(&restore))?);
     timed::remove(&restored)
+}
+
+/// A peak in KiB beside the bar.
+pub fn row(table: &mut Table, what: &str, peak: u64) {
+    let measured = format!("{:.1} MiB", peak as f64 / 1024.0);
+    eprintln!("xtask bench: {what}: {measured}");
+    table.bar(what, measured, "<= 64 MiB", peak <= MAX_KIB);
 }
