@@ -1,5 +1,5 @@
-//! The HTTP API's types, the frames of its streams, and the names that either end accepts. Knows
-//! nothing of sockets or disks.
+//! The HTTP API's types, the frames of its streams, and the names that either end accepts; and the backup
+//! protocol of Neo4j 3.0. Knows nothing of sockets or disks.
 //!
 //! ```
 //! use bytes::{Bytes, BytesMut};
@@ -29,3 +29,4 @@ pub mod api;
 pub mod frame;
 pub mod names;
 pub mod pages;
+pub mod v3_0;
