@@ -143,23 +143,14 @@ pub enum Error {
         what: String,
     },
     /// The database cannot be restored to that moment.
-    #[error(
-        "database {database:?} cannot be restored {wanted}: the backup goes from transaction \
-         {first} ({first_time}) to {last} ({last_time})"
-    )]
+    #[error("database {database:?} cannot be restored {wanted}: the backup goes from {range}")]
     OutOfRange {
         /// The database.
         database: String,
         /// What was asked for.
         wanted: String,
-        /// E0.
-        first: formats::TxId,
-        /// When it was committed, or the checkpoint after it taken.
-        first_time: String,
-        /// E.
-        last: formats::TxId,
-        /// Until when the backup has everything.
-        last_time: String,
+        /// E0 and E with their times, and until when the backup has everything.
+        range: String,
     },
     /// The new backup is complete and committed; only tidying up behind it failed.
     #[error("the backup is complete, but its files could not be moved into place")]

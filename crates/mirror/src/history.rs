@@ -18,6 +18,9 @@ use crate::increment::{log_sizes, version_of};
 use crate::layout::Area;
 use crate::{Backup, DatabaseEntry, Error, FileEntry, LastTx, Result, chain};
 
+/// A transaction has its commit time before it is written to the log; how long before at most.
+const COMMIT_MS: i64 = 2000;
+
 /// A committed transaction of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transaction {
@@ -110,11 +113,12 @@ impl Cut {
 }
 
 impl DatabaseEntry {
-    /// Up to when the backup has everything: the latest run read the end of the logs after it had
-    /// begun. (By the clock of the machine that ran it, where that is later than the last commit.)
+    /// Up to when the backup has everything, by the server's clock: its logs were read to their end some
+    /// time after that, so that what had its time by then was written.
     #[must_use]
     pub fn covered_until(&self) -> TimestampMs {
-        self.last_tx.commit_time.max(TimestampMs(self.started.as_millisecond()))
+        let before = |as_of: TimestampMs| TimestampMs(as_of.0.saturating_sub(COMMIT_MS));
+        self.as_of.map_or(self.last_tx.commit_time, before).max(self.last_tx.commit_time)
     }
 }
 
@@ -211,14 +215,16 @@ impl Finder<'_> {
 
     fn out_of_range(&self) -> Error {
         let entry = self.entry;
-        Error::OutOfRange {
-            database: entry.name.clone(),
-            wanted: self.until.to_string(),
-            first: entry.first_consistent_tx_id,
-            first_time: rfc3339(self.e0_time.unwrap_or(entry.checkpoint.time)),
-            last: entry.last_tx.tx_id,
-            last_time: rfc3339(entry.covered_until()),
-        }
+        let first_time = self.e0_time.unwrap_or(entry.checkpoint.time);
+        let range = format!(
+            "transaction {} ({}) to {} ({}) and has everything until {}",
+            entry.first_consistent_tx_id,
+            rfc3339(first_time),
+            entry.last_tx.tx_id,
+            rfc3339(entry.last_tx.commit_time),
+            rfc3339(entry.covered_until()),
+        );
+        Error::OutOfRange { database: entry.name.clone(), wanted: self.until.to_string(), range }
     }
 }
 

@@ -125,6 +125,7 @@ impl Increment {
         }
         self.inner.own_changes.tell(&mut entry, &locate(&self.inner.dir, &self.before));
         let now = Timestamp::now();
+        entry.as_of = Some(finished.as_of);
         entry.started = self.started;
         entry.finished = now;
         entry.duration_ms =

@@ -57,6 +57,10 @@ pub struct DatabaseEntry {
     pub last_tx: LastTx,
     /// How many transactions lie between C and E.
     pub transactions: u64,
+    /// By the server's clock: when its logs began to be read to their end, the last time that somebody
+    /// did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub as_of: Option<TimestampMs>,
     /// When the run began.
     pub started: Timestamp,
     /// When all files were complete.

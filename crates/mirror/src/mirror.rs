@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use formats::{TimestampMs, TxId};
 use fs::{Busy, Disk, EntryKind, Kind, Lock, Place};
 
 use crate::backup::locate;
@@ -84,6 +85,19 @@ impl Mirror {
         require_unchanged(&self.inner.dir, &entry, &self.inner.own_changes)?;
         increment::cut_tail(&self.inner, &entry)?;
         Ok(Some(entry.after()))
+    }
+
+    /// Notes that at a time of the server's clock there was nothing more than the backup has, if that is
+    /// news and the backup still ends with that transaction.
+    pub fn note_as_of(&self, database: &str, last_tx_id: TxId, as_of: TimestampMs) -> Result<()> {
+        let found = self.inner.settled()?.database(database).cloned();
+        let is_news = |entry: &DatabaseEntry| {
+            entry.last_tx.tx_id == last_tx_id && entry.as_of.is_none_or(|noted| noted < as_of)
+        };
+        match found.filter(is_news) {
+            Some(entry) => self.inner.replace(DatabaseEntry { as_of: Some(as_of), ..entry }),
+            None => Ok(()),
+        }
     }
 
     /// Begins to append the transactions of a session that was opened with [`Mirror::after`].

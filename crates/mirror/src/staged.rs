@@ -210,6 +210,7 @@ impl Staged {
             first_consistent_tx_id: finished.first_consistent_tx_id,
             last_tx: (&finished.last_tx).into(),
             transactions: finished.transactions,
+            as_of: Some(finished.as_of),
             started: self.started,
             finished: now,
             bytes_transferred: outcome.bytes_transferred,

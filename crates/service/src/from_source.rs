@@ -168,6 +168,7 @@ fn finished(finished: source::Finished) -> Finished {
             end: last.end,
         },
         transactions: finished.transactions,
+        as_of: finished.as_of,
     }
 }
 

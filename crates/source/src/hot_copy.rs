@@ -15,7 +15,7 @@ use std::sync::{Arc, RwLock};
 use formats::checkpoint::Checkpoint;
 use formats::metadata::MetadataStore;
 use formats::record_store;
-use formats::{StoreId, TxId};
+use formats::{StoreId, TimestampMs, TxId};
 
 use crate::checkpoint::{FoundCheckpoint, find_checkpoint};
 use crate::derived::{Derived, LeftOut, Tree};
@@ -23,7 +23,7 @@ use crate::installation::{Database, State};
 use crate::logs::HeldLogs;
 use crate::read::Held;
 use crate::scan::{LOG_PREFIX, LastTx};
-use crate::{Error, Result};
+use crate::{Error, Result, now};
 
 /// C's log can be pruned between finding C and opening it; then there is a newer C.
 const CHECKPOINT_TRIES: u32 = 10;
@@ -118,6 +118,8 @@ pub struct Finished {
     pub last_tx: LastTx,
     /// Transactions from C to E.
     pub transactions: u64,
+    /// When E began to be looked for.
+    pub as_of: TimestampMs,
 }
 
 impl HotCopy {
@@ -292,6 +294,7 @@ impl HotCopy {
     }
 
     fn find_end(&self) -> Result<End> {
+        let as_of = now();
         let c = &self.found.checkpoint;
         let from = c.oldest_not_completed.min(c.position);
         let (scanner, cuts) = self.logs.read_to_end(from, self.store_id())?;
@@ -337,6 +340,7 @@ impl HotCopy {
             first_consistent_tx_id: last_tx.tx_id,
             last_tx,
             transactions: scanner.transactions,
+            as_of,
         };
         Ok(End { finished, logs })
     }

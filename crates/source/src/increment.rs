@@ -15,7 +15,7 @@ use crate::installation::{Database, State};
 use crate::logs::{Cuts, HeldLogs, Waker};
 use crate::read::{Held, HeldReader};
 use crate::scan::{LOG_PREFIX, LastTx, Scanner, log_path, read_header};
-use crate::{Error, Result};
+use crate::{Error, Result, now};
 
 /// What a backup ends with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +178,7 @@ impl Increment {
     }
 
     fn find_end(&self) -> Result<End> {
+        let as_of = now();
         let after = &self.after.last_tx;
         let tail = self.logs.tail_from(self.anchor.version)?;
         let (last_tx, cuts) = match self.read_tail(tail)? {
@@ -210,6 +211,7 @@ impl Increment {
             last_tx,
             // Ids have no gaps.
             transactions: last_tx.tx_id.0.saturating_sub(after.tx_id.0),
+            as_of,
         };
         Ok(End { finished, logs })
     }

@@ -231,6 +231,8 @@ pub struct Finished {
     pub last_tx: LastTx,
     /// How many transactions lie between C and E.
     pub transactions: u64,
+    /// When the service began to look for E, by the clock of its host, which is the server's.
+    pub as_of: TimestampMs,
 }
 
 /// A derived file of the session that must not stay in the copy.

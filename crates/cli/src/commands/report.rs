@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mirror::DatabaseEntry;
+use mirror::{DatabaseEntry, Reason};
 use serde::Serialize;
 
 use crate::failure::one_line;
@@ -15,7 +15,7 @@ pub struct DatabaseReport {
     name: String,
     r#type: mirror::BackupType,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<mirror::Reason>,
+    reason: Option<Reason>,
     store_id: String,
     store_format: String,
     kernel_version: u8,
@@ -28,9 +28,21 @@ pub struct DatabaseReport {
     size_bytes: u64,
     files: usize,
     left_out: Vec<mirror::LeftOut>,
+    /// Up to when it has everything, by the server's clock.
+    covered_until: String,
     started: String,
     finished: String,
     duration_ms: u64,
+}
+
+/// A reason as it is in the manifest.
+pub fn word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::FirstBackup => "first backup",
+        Reason::Requested => "requested",
+        Reason::LogsPruned => "logs pruned",
+        Reason::Renewal => "renewal",
+    }
 }
 
 impl From<&DatabaseEntry> for DatabaseReport {
@@ -51,6 +63,7 @@ impl From<&DatabaseEntry> for DatabaseReport {
             size_bytes: entry.size_bytes(),
             files: entry.files.len(),
             left_out: entry.left_out.clone(),
+            covered_until: units::timestamp(entry.covered_until().0),
             started: format!("{:.3}", entry.started),
             finished: format!("{:.3}", entry.finished),
             duration_ms: entry.duration_ms,
@@ -66,7 +79,8 @@ impl DatabaseReport {
             mirror::BackupType::Full => "full backup",
             mirror::BackupType::Incremental => "incremental backup",
         };
-        output.line(format!("{}: {kind} of {}", self.name, self.started));
+        let reason = self.reason.map_or_else(String::new, |reason| format!(" ({})", word(reason)));
+        output.line(format!("{}: {kind}{reason} of {}", self.name, self.started));
         let fact = |name: &str, value: &str| output.line(format!("  {name:<13} {value}"));
         let (files, size) = (self.files, units::bytes(self.size_bytes));
         fact("files", &format!("{files} of {size} together"));
@@ -79,6 +93,7 @@ impl DatabaseReport {
         let recovery = format!("from transaction {}", self.checkpoint_tx_id);
         fact("recovery", &format!("{recovery}, kernel version {}", self.kernel_version));
         fact("last commit", &self.last_commit_time);
+        fact("complete", &format!("until {} by the server's clock", self.covered_until));
         for left_out in &self.left_out {
             let (path, reason) = (one_line(&left_out.path), one_line(&left_out.reason));
             fact("left out", &format!("{path}: {reason}; Neo4j rebuilds it"));

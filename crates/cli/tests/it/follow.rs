@@ -148,7 +148,18 @@ fn each_transaction_arrives() {
     assert_eq!(follower.of_neo4j("alarm"), 0.0);
     assert!(follower.of_neo4j("lag_seconds") < 5.0);
     assert!(follower.get("/health").starts_with("HTTP/1.1 200"));
+    // Nothing is committed any more; the mirror has everything up to here all the same.
+    let idle = jiff::Timestamp::now();
+    std::thread::sleep(Duration::from_millis(6500));
     follower.stop();
+    let info = run(["info", "--from", to.to_str().unwrap(), "--json"]).json();
+    let until = info["databases"][0]["covered_until"].as_str().unwrap().to_owned();
+    assert!(until.parse::<jiff::Timestamp>().unwrap() >= idle, "{until}, not {idle}");
+    let restored = dir.path().join("restored");
+    let idle = idle.to_string();
+    let line = ["restore", "--from", to.to_str().unwrap(), "--until", &idle, "--json", "--to"];
+    let ran = finish(command(line).arg(&restored).spawn().unwrap());
+    assert_eq!(ran.status, 0, "{ran:?}");
     server.commit(1);
     let line = ["-host", &network.address, "-to", to.to_str().unwrap(), "--json"];
     let again = run(line).json()["databases"][0].clone();

@@ -36,6 +36,7 @@ fn entry(name: &str) -> DatabaseEntry {
             end: position,
         },
         transactions: 2,
+        as_of: Some(TimestampMs(9)),
         started: Timestamp::UNIX_EPOCH,
         finished: Timestamp::UNIX_EPOCH,
         bytes_transferred: 8,

@@ -117,6 +117,34 @@ fn times_from_e0_to_the_latest_run() {
     }
 }
 
+/// Until when a backup has everything is by the server's clock, whatever that of the client says; and a
+/// mirror with nothing to append keeps up to when that was so.
+#[test]
+fn times_are_the_servers() {
+    let dir = backed_up("5.26.30/killed");
+    let (_, entry) = open(dir.path());
+    let (last, as_of) = (entry.last_tx.tx_id, entry.as_of.unwrap());
+    let hour = jiff::SignedDuration::from_hours(1);
+    for started in [entry.started + hour, entry.started - hour] {
+        let skewed = mirror::DatabaseEntry { started, finished: started, ..entry.clone() };
+        assert_eq!(skewed.covered_until(), entry.covered_until());
+    }
+    assert!(entry.covered_until() < as_of, "what has its time may not be written yet");
+    let earlier = mirror::DatabaseEntry { as_of: None, ..entry.clone() };
+    assert_eq!(earlier.covered_until(), entry.last_tx.commit_time);
+
+    let target = mirror::Mirror::open_for_write(real(), dir.path(), fs::Busy::Fail).unwrap();
+    let later = |ms| TimestampMs(as_of.0 + ms);
+    target.note_as_of("neo4j", last, later(90_000)).unwrap();
+    // Of another end, older, of another database: no news.
+    target.note_as_of("neo4j", TxId(last.0 - 1), later(95_000)).unwrap();
+    target.note_as_of("neo4j", last, later(80_000)).unwrap();
+    target.note_as_of("system", last, later(80_000)).unwrap();
+    drop(target);
+    let (_, noted) = open(dir.path());
+    assert_eq!(noted, mirror::DatabaseEntry { as_of: Some(later(90_000)), ..entry });
+}
+
 /// Without a transaction after the checkpoint there is one point, and it needs no log.
 #[test]
 fn a_backup_without_a_transaction() {

@@ -108,6 +108,7 @@ impl Copy {
                 end: done.last_tx.end,
             },
             transactions: done.transactions,
+            as_of: done.as_of,
         };
         Self { session, finished, bytes }
     }
@@ -378,6 +379,7 @@ impl Step {
                 end: done.last_tx.end,
             },
             transactions: done.transactions,
+            as_of: done.as_of,
         };
         Self { session, finished, bytes }
     }

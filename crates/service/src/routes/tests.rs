@@ -151,6 +151,7 @@ fn every_field_is_in_the_document() {
         first_consistent_tx_id: TxId(1),
         last_tx,
         transactions: 1,
+        as_of: TimestampMs(1),
     };
     check("Finished", &finished);
     let session = Session {

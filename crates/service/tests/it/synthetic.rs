@@ -223,6 +223,7 @@ impl HotCopy for SyntheticCopy {
                 end: LogPosition { version: LogVersion(3), offset_bytes: 2 },
             },
             transactions: 5,
+            as_of: TimestampMs(6),
         })
     }
 }

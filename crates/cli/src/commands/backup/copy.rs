@@ -102,7 +102,12 @@ impl Run {
             }
             let logs = units::bytes(entry.log_bytes());
             self.output.aside(format!("{name}: renewed, its logs have grown to {logs}"));
-            self.full_from(copy, Reason::Renewal).await
+            let renewed = self.full_from(copy, Reason::Renewal).await?;
+            let (before, now) = (entry.first_consistent_tx_id, renewed.first_consistent_tx_id);
+            self.output.aside(format!(
+                "{name}: can be restored to transaction {now} and later from now on, before it was {before}"
+            ));
+            Ok(renewed)
         };
         renewed.await.map_err(|failure: Failure| {
             let message = format!("the increment is complete, its renewal: {}", failure.message);

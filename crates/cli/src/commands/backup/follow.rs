@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use client::{Client, ClientOptions, Copy, EndOptions, Sink};
+use formats::{TimestampMs, TxId};
 use jiff::Timestamp;
 use mirror::{BackupType, DatabaseEntry, Reason};
 use tokio::net::TcpListener;
@@ -44,6 +45,8 @@ const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// What did not bring anything all the same is not asked for again at once: a server that died in
 /// the middle of a transaction leaves bytes that are none.
 const EMPTY_PAUSE: Duration = Duration::from_millis(250);
+/// How often a mirror that has all keeps for the time when it is read that it had.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
 /// How often the watchdog looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often it is asked which databases there are.
@@ -166,6 +169,9 @@ struct Follower {
     renewal: Option<JoinHandle<Renewal>>,
     renew_from: Instant,
     renew_pause: Duration,
+    /// What the backup is known to end with at which time of the server's, and was not told yet.
+    as_of: Option<(TxId, TimestampMs)>,
+    noted: Instant,
 }
 
 impl Follower {
@@ -180,6 +186,8 @@ impl Follower {
             renewal: None,
             renew_from: Instant::now(),
             renew_pause: RENEW_AGAIN,
+            as_of: None,
+            noted: Instant::now(),
         }
     }
 
@@ -203,6 +211,22 @@ impl Follower {
         if let Some(renewal) = self.renewal.take() {
             // It stops by itself.
             let _ = renewal.await;
+        }
+        let gate = Arc::clone(&self.state);
+        let _held = gate.gate.lock().await;
+        self.note_as_of().await;
+    }
+
+    /// Keeps up to when the backup has everything.
+    async fn note_as_of(&mut self) {
+        let Some((last_tx_id, as_of)) = self.as_of.take() else { return };
+        self.noted = Instant::now();
+        let (mirror, name) = (Arc::clone(&self.run.mirror), self.state.name.clone());
+        let noted = blocking(move || mirror.note_as_of(&name, last_tx_id, as_of)).await;
+        if let Err(failure) = noted.and_then(|noted| Ok(noted?)) {
+            // The next increment says so again, and louder.
+            let (name, what) = (&self.state.name, failure.message);
+            tracing::warn!(name, what, "cannot note until when the backup has everything");
         }
     }
 
@@ -249,7 +273,7 @@ impl Follower {
     }
 
     /// Takes an increment; `None` if there was nothing to be had.
-    async fn append(&self, mut copy: Copy) -> Result<Option<DatabaseEntry>> {
+    async fn append(&mut self, mut copy: Copy) -> Result<Option<DatabaseEntry>> {
         let (mirror, session) = (Arc::clone(&self.run.mirror), copy.session().clone());
         let increment = match blocking(move || mirror.append(&session)).await? {
             Ok(increment) => Arc::new(increment),
@@ -278,11 +302,17 @@ impl Follower {
         let as_of = told.answered.lock().unwrap_or_else(PoisonError::into_inner).take();
         let as_of = as_of.unwrap_or_else(|| (Instant::now(), Timestamp::now()));
         let entry = if report.finished.transactions > 0 {
+            // Its commit keeps that, too.
+            (self.as_of, self.noted) = (None, Instant::now());
             let entry = self.run.commit(increment, report).await?;
             self.state.took(&entry);
             Some(entry)
         } else {
             release(increment).await;
+            self.as_of = Some((report.finished.last_tx.tx_id, report.finished.as_of));
+            if self.noted.elapsed() >= NOTE_EVERY {
+                self.note_as_of().await;
+            }
             None
         };
         // Nobody waits for that.

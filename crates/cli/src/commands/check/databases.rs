@@ -194,7 +194,7 @@ fn untold(error: Error, check: Check<'_>, findings: &mut Findings) {
 }
 
 fn of_backup(entry: &DatabaseEntry, logs: &Logs) -> For {
-    let since = logs.time.0.saturating_sub(entry.finished.as_millisecond());
+    let since = logs.time.0.saturating_sub(entry.covered_until().0);
     let since = Duration::from_millis(u64::try_from(since).unwrap_or(0));
     let last = &entry.last_tx;
     // An increment begins at the last transaction. Where only its end is known, and that is the

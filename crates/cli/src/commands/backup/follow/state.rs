@@ -6,8 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use mirror::{BackupType, DatabaseEntry, Reason};
+use mirror::{BackupType, DatabaseEntry};
 
+use crate::commands::report::word;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 
@@ -144,7 +145,7 @@ impl State {
         (facts.moved, facts.committing) = (Instant::now(), false);
         match (entry.backup_type, entry.reason) {
             (BackupType::Full, reason) => {
-                *facts.full_backups.entry(word(reason)).or_default() += 1;
+                *facts.full_backups.entry(reason.map_or("unknown", word)).or_default() += 1;
             }
             (BackupType::Incremental, _) => facts.increments += 1,
         }
@@ -245,17 +246,6 @@ pub fn is_passing(failure: &Failure) -> bool {
         failure.code,
         E::CannotConnect | E::WrongService | E::ConnectionLost | E::ServiceBusy | E::SourceUnusable
     )
-}
-
-/// As in the manifest.
-fn word(reason: Option<Reason>) -> &'static str {
-    match reason {
-        Some(Reason::FirstBackup) => "first backup",
-        Some(Reason::Requested) => "requested",
-        Some(Reason::LogsPruned) => "logs pruned",
-        Some(Reason::Renewal) => "renewal",
-        None => "unknown",
-    }
 }
 
 #[cfg(test)]
