@@ -63,7 +63,7 @@ fn from_the_first_backup_to_the_second() {
     check_report(&info.json()["databases"][0]);
     assert_eq!(info.json()["databases"], document["databases"]);
     let text = run(["info", "--from", from]);
-    assert!(text.stdout.starts_with("neo4j: full backup of 20"), "{text:?}");
+    assert!(text.stdout.starts_with("neo4j: full backup (first backup) of 20"), "{text:?}");
 
     let verify = run(["verify", "--from", from, "--json"]);
     assert_eq!((verify.status, &verify.json()["ok"]), (0, &Value::Bool(true)), "{verify:?}");
@@ -95,7 +95,7 @@ fn what_is_printed_where() {
     let quiet = run("quiet", &["--quiet"]);
     assert_eq!((quiet.status, quiet.stdout.as_str(), quiet.stderr.as_str()), (0, "", ""));
     let text = run("text", &[]);
-    assert!(text.stdout.starts_with("neo4j: full backup of 20"), "{text:?}");
+    assert!(text.stdout.starts_with("neo4j: full backup (first backup) of 20"), "{text:?}");
     assert!(text.stderr.starts_with("neo4j: "), "{text:?}");
     let both = run("both", &["--quiet", "--json"]);
     assert_eq!(both.stderr, "");
