@@ -66,7 +66,10 @@ impl From<ErrorDetail> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let code = self.detail.code;
         let mut response = (self.status, Json(ErrorBody { error: self.detail })).into_response();
+        // For the metrics.
+        response.extensions_mut().insert(code);
         let headers = response.headers_mut();
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

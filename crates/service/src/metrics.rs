@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use wire::api::ErrorCode;
+
 /// All counters and gauges.
 #[derive(Default)]
 pub(crate) struct Metrics {
@@ -19,6 +21,19 @@ pub(crate) struct Metrics {
     connections: AtomicI64,
     connections_total: AtomicU64,
     requests: Mutex<BTreeMap<u16, u64>>,
+    errors: Mutex<BTreeMap<String, u64>>,
+}
+
+/// Reasons why an increment is refused: there from the beginning, so that the first one is seen.
+const REFUSALS: [ErrorCode; 4] =
+    [ErrorCode::LogsPruned, ErrorCode::OtherStore, ErrorCode::StoreMigrated, ErrorCode::Diverged];
+
+/// As it is in answers.
+fn word(code: ErrorCode) -> String {
+    serde_json::to_value(code)
+        .ok()
+        .and_then(|word| Some(word.as_str()?.to_owned()))
+        .unwrap_or_default()
 }
 
 /// Counts something as long as it lives.
@@ -75,9 +90,13 @@ impl Metrics {
         Gauge::new(&self.connections)
     }
 
-    pub(crate) fn answered(&self, status: u16) {
+    pub(crate) fn answered(&self, status: u16, error: Option<ErrorCode>) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         *requests.entry(status).or_default() += 1;
+        if let Some(code) = error {
+            let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+            *errors.entry(word(code)).or_default() += 1;
+        }
     }
 
     /// The text for `/metrics`.
@@ -118,6 +137,16 @@ impl Metrics {
         let _ = writeln!(out, "# TYPE neo4j_backup_requests_total counter");
         for (status, count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = writeln!(out, "neo4j_backup_requests_total{{code=\"{status}\"}} {count}");
+        }
+        let _ =
+            writeln!(out, "# HELP neo4j_backup_errors_total Answers with an error, by its code.");
+        let _ = writeln!(out, "# TYPE neo4j_backup_errors_total counter");
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for code in REFUSALS {
+            errors.entry(word(code)).or_default();
+        }
+        for (code, count) in errors {
+            let _ = writeln!(out, "neo4j_backup_errors_total{{code=\"{code}\"}} {count}");
         }
         let _ = writeln!(out, "# HELP neo4j_backup_build_info Version of the service.");
         let _ = writeln!(out, "# TYPE neo4j_backup_build_info gauge");

@@ -117,7 +117,8 @@ async fn count(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
     }
     let name = HeaderName::from_static(API_HEADER);
     response.headers_mut().insert(name, HeaderValue::from_static(API_VERSION));
-    shared.metrics.answered(response.status().as_u16());
+    let error = response.extensions().get::<ErrorCode>().copied();
+    shared.metrics.answered(response.status().as_u16(), error);
     response
 }
 

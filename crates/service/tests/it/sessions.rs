@@ -175,6 +175,8 @@ async fn metrics_and_globs() {
     let (_, text) = service.ask(Method::GET, "/metrics", "").await;
     let text = text.as_str().unwrap();
     assert!(text.contains("neo4j_backup_requests_total{code=\"404\"} 1\n"), "{text}");
+    assert!(text.contains("neo4j_backup_errors_total{code=\"not_found\"} 1\n"), "{text}");
+    assert!(text.contains("neo4j_backup_errors_total{code=\"logs_pruned\"} 0\n"), "{text}");
     let (_, document) = service.ask(Method::GET, "/openapi.json", "").await;
     assert_eq!(document["openapi"], "3.1.0");
 }
