@@ -12,7 +12,7 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use client::{Client, ClientOptions, Copy, EndOptions, Sink};
@@ -20,8 +20,9 @@ use formats::{TimestampMs, TxId};
 use jiff::Timestamp;
 use mirror::{BackupType, DatabaseEntry, Reason};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
-use wire::api::Finished;
+use wire::api::{DatabaseState, Finished};
 
 use super::choose::Globs;
 use super::copy::{Run, blocking, release};
@@ -59,27 +60,35 @@ const RENEW_AGAIN_MAX: Duration = Duration::from_secs(3600);
 
 /// All that is followed.
 #[derive(Default)]
-pub struct Followed(Mutex<BTreeMap<String, Arc<State>>>);
+pub struct Followed {
+    states: Mutex<BTreeMap<String, Arc<State>>>,
+    /// The list of databases may have changed.
+    look: Notify,
+}
 
 impl Followed {
     /// By name.
     pub fn states(&self) -> Vec<Arc<State>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.lock().values().cloned().collect()
     }
 
     fn remove(&self, state: &State) {
         state.drop_it();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&state.name);
+        self.lock().remove(&state.name);
     }
 
     fn add(&self, state: State) -> Option<Arc<State>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.lock();
         if all.contains_key(&state.name) {
             return None;
         }
         let state = Arc::new(state);
         all.insert(state.name.clone(), Arc::clone(&state));
         Some(state)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<State>>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,7 +119,7 @@ pub async fn follow(
         }
         event::following(entry, output);
         if let Some(state) = followed.add(State::new(entry)) {
-            tasks.spawn(Follower::new(&run, &quick, state).follow());
+            tasks.spawn(Follower::new(&run, &quick, &followed, state).follow());
         }
     }
     if let Some(listener) = metrics {
@@ -123,6 +132,7 @@ pub async fn follow(
         tokio::select! {
             () = run.interrupt.wait() => break,
             () = tokio::time::sleep(LIST_EVERY) => {}
+            () = followed.look.notified() => {}
         }
         // An answer that does not come is the followers' business.
         let Ok(list) = quick.databases().await else { continue };
@@ -134,7 +144,7 @@ pub async fn follow(
         }
         for name in globs.online(list.databases) {
             if let Some(state) = followed.add(State::unknown(name)) {
-                tasks.spawn(Follower::new(&run, &quick, state).follow());
+                tasks.spawn(Follower::new(&run, &quick, &followed, state).follow());
             }
         }
     }
@@ -164,6 +174,7 @@ struct Follower {
     run: Run,
     /// For the many short questions.
     quick: Client,
+    followed: Arc<Followed>,
     state: Arc<State>,
     finish_timeout: Duration,
     renewal: Option<JoinHandle<Renewal>>,
@@ -175,12 +186,13 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(run: &Run, quick: &Client, state: Arc<State>) -> Self {
+    fn new(run: &Run, quick: &Client, followed: &Arc<Followed>, state: Arc<State>) -> Self {
         // Renewals and full backups of it tell how they get on.
         let run = Run { full: false, follower: Some(Arc::clone(&state)), ..run.clone() };
         Self {
             run,
             quick: quick.clone(),
+            followed: Arc::clone(followed),
             state,
             finish_timeout: FINISH_TIMEOUT,
             renewal: None,
@@ -233,6 +245,9 @@ impl Follower {
     fn failed(&self, failure: &Failure, again_after: Duration) {
         let (name, output) = (&self.state.name, self.run.output);
         event::failed(name, failure, again_after, output);
+        if failure.code == ExitCode::NoSuchDatabase {
+            self.followed.look.notify_one();
+        }
         if self.state.failed(failure) {
             event::alarm(name, &format!("{} ({})", failure.message, failure.hint), output);
         }
@@ -252,7 +267,9 @@ impl Follower {
         let gate = state.gate.lock().await;
         let Some(after) = blocking(move || mirror.after(&name)).await?? else {
             drop(gate);
-            return self.full(Reason::FirstBackup).await;
+            let entry = self.full(Reason::FirstBackup).await?;
+            event::following(&entry, self.run.output);
+            return Ok(());
         };
         let before = after.last_tx.tx_id.0;
         let opening = self.quick.open_after(&state.name, after);
@@ -275,6 +292,10 @@ impl Follower {
     /// Takes an increment; `None` if there was nothing to be had.
     async fn append(&mut self, mut copy: Copy) -> Result<Option<DatabaseEntry>> {
         let (mirror, session) = (Arc::clone(&self.run.mirror), copy.session().clone());
+        let online = session.state == DatabaseState::Online;
+        if self.state.is_online(online) {
+            event::source(&self.state.name, online, self.run.output);
+        }
         let increment = match blocking(move || mirror.append(&session)).await? {
             Ok(increment) => Arc::new(increment),
             Err(error) => {
@@ -339,14 +360,14 @@ impl Follower {
         {
             return Ok(());
         }
-        self.full(Reason::LogsPruned).await
+        self.full(Reason::LogsPruned).await.map(drop)
     }
 
-    async fn full(&mut self, reason: Reason) -> Result<()> {
+    async fn full(&mut self, reason: Reason) -> Result<DatabaseEntry> {
         let entry = self.run.full(&self.state.name, reason).await?;
         self.state.took(&entry);
         event::took(&entry, 0, self.run.output);
-        Ok(())
+        Ok(entry)
     }
 
     async fn renew_if_due(&mut self, entry: DatabaseEntry) {

@@ -33,6 +33,8 @@ enum Event<'a> {
     Alarm { database: &'a str, message: &'a str },
     /// All is as it should be again.
     Recovered { database: &'a str, after_seconds: u64 },
+    /// No server runs the database any more, or one does again.
+    Source { database: &'a str, online: bool },
     /// The server does not have the database any more; its backup stays.
     Dropped { database: &'a str },
     /// The run has ended.
@@ -89,6 +91,16 @@ pub fn recovered(database: &str, after: std::time::Duration, output: Output) {
     let after_seconds = after.as_secs();
     output::tell("recovered", &format!("{database}: after {after_seconds} s"));
     tell(&Event::Recovered { database, after_seconds }, output);
+}
+
+/// No server runs it any more, as far as the service sees, or one does again.
+pub fn source(database: &str, online: bool, output: Output) {
+    let what = match online {
+        true => "a server runs it again",
+        false => "no server runs it any more, or one runs it from other directories",
+    };
+    output.warning(format!("{database}: {what}"));
+    tell(&Event::Source { database, online }, output);
 }
 
 /// The server does not have the database any more.

@@ -53,7 +53,7 @@ fn health(followed: &Followed) -> impl IntoResponse + use<> {
 /// A metric's name, kind, meaning, and how it is told of one database.
 type Row = (&'static str, &'static str, &'static str, fn(&Facts) -> String);
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     (
         "neo4j_backup_follow_lag_transactions",
         "gauge",
@@ -99,6 +99,12 @@ const ROWS: [Row; 11] = [
     ("neo4j_backup_follow_errors_total", "counter", "Tries that failed.", |facts| {
         facts.errors.to_string()
     }),
+    (
+        "neo4j_backup_follow_source_online",
+        "gauge",
+        "1 while a server runs the database, as far as the service sees.",
+        |facts| u8::from(facts.online).to_string(),
+    ),
     (
         "neo4j_backup_follow_alarm",
         "gauge",

@@ -41,6 +41,8 @@ pub struct Facts {
     pub full_backups: BTreeMap<&'static str, u64>,
     pub errors: u64,
     pub last_error: Option<String>,
+    /// Whether a server runs it, as far as the service sees.
+    pub online: bool,
     /// Since when there has been an alarm.
     pub alarm: Option<Instant>,
     /// Since when it cannot be renewed: its logs grow, but it is current.
@@ -89,6 +91,7 @@ impl State {
             full_backups: BTreeMap::new(),
             errors: 0,
             last_error: None,
+            online: true,
             alarm: None,
             renewal_alarm: None,
             alarms: 0,
@@ -151,16 +154,22 @@ impl State {
         }
     }
 
-    /// Whatever the server had at that moment is durable here. How long there had been an alarm, if
-    /// there was one.
+    /// Whether a server runs it. Whether that is news.
+    pub fn is_online(&self, online: bool) -> bool {
+        std::mem::replace(&mut self.facts().online, online) != online
+    }
+
+    /// Whatever the server had at that moment is durable here. How long that was not known, if there has
+    /// been an alarm.
     pub fn is_current(&self, as_of: (Instant, Timestamp)) -> Option<Duration> {
         let mut facts = self.facts();
+        let outage = facts.lag();
         facts.current = as_of;
         facts.missing_transactions = 0;
         facts.moved = Instant::now();
         (facts.committing, facts.failures) = (false, 0);
         facts.last_error = None;
-        facts.alarm.take().map(|since| since.elapsed())
+        facts.alarm.take().map(|_| outage)
     }
 
     /// It did not work this time. Whether that is an alarm from now on, and was none before.
@@ -200,7 +209,13 @@ impl State {
         if silent < limit || !facts.raise() {
             return None;
         }
-        let mut what = format!("nothing has come for {} s", silent.as_secs());
+        let seconds = silent.as_secs();
+        let mut what = match facts.missing_transactions {
+            0 => format!("nothing has come for {seconds} s"),
+            missing => format!(
+                "nothing was made durable for {seconds} s, {missing} transactions are missing"
+            ),
+        };
         if let Some(error) = &facts.last_error {
             what = format!("{what}: {error}");
         }
@@ -244,7 +259,13 @@ pub fn is_passing(failure: &Failure) -> bool {
     use ExitCode as E;
     matches!(
         failure.code,
-        E::CannotConnect | E::WrongService | E::ConnectionLost | E::ServiceBusy | E::SourceUnusable
+        E::CannotConnect
+            | E::WrongService
+            | E::ConnectionLost
+            | E::ServiceBusy
+            | E::SourceUnusable
+            // It was dropped, or is being replaced; the list of databases will tell.
+            | E::NoSuchDatabase
     )
 }
 
