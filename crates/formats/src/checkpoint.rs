@@ -21,7 +21,7 @@
 //! versions 16 to 29, 31 and 32; 5 to 15 are inferred.
 
 use crate::codec::{Codec, Decoder, Encoder, Input};
-use crate::txlog::LogHeader;
+use crate::txlog::{LogFormatVersion, LogHeader};
 use crate::{
     AppendIndex, Checksum, Error, ErrorKind, KernelVersion, LogPosition, LogVersion, Result,
     StoreId, TimestampMs, TxId,
@@ -99,6 +99,9 @@ pub fn decode_file(bytes: &[u8]) -> Result<Option<CheckpointFile>> {
     let Some(header) = LogHeader::decode(bytes)? else {
         return Err(Error::corrupt(0, "log header", "a log format", "zeros"));
     };
+    if header.format == LogFormatVersion::V6 {
+        return Err(Error::unsupported(0, "log format of a checkpoint file", "6"));
+    }
     let mut entries = Vec::new();
     let mut at = LogHeader::SIZE_BYTES;
     loop {
@@ -253,7 +256,8 @@ impl Fields {
             tx_id: id(checkpoint.tx_id.0),
             append_index: checkpoint.append_index.map_or(0, |index| id(index.0)),
             tx_version: checkpoint.tx_kernel_version.map_or(0, |version| version.0),
-            checksum: checkpoint.tx_checksum.0.cast_signed(),
+            // That of a batch of Neo4j 5, so it fits.
+            checksum: u32::try_from(checkpoint.tx_checksum.0).unwrap_or(u32::MAX).cast_signed(),
             commit_time: checkpoint.tx_commit_time.0,
             consensus_index: checkpoint.consensus_index.unwrap_or(0),
             last_append_index: checkpoint.last_append_index.unwrap_or(0),
@@ -326,7 +330,7 @@ impl Fields {
                 .transpose()?
                 .map(AppendIndex),
             tx_kernel_version: indexed.then_some(KernelVersion(self.tx_version)),
-            tx_checksum: Checksum(self.checksum.cast_unsigned()),
+            tx_checksum: Checksum::from(self.checksum.cast_unsigned()),
             tx_commit_time: TimestampMs(self.commit_time),
             consensus_index: (version >= CONSENSUS_INDEX).then_some(self.consensus_index),
             last_append_index: indexed.then_some(self.last_append_index),

@@ -2,8 +2,9 @@
 //!
 //! A layout is a function that visits its fields in order, each by mutable reference. A [`Decoder`]
 //! fills the fields from bytes (or, to skip, keeps only one scratch item of a list), an [`Encoder`]
-//! writes them. All integers are little-endian, as in entries and commands of kernel versions
-//! from 5 on (`ReadableChannel` in 5.26).
+//! writes them. Integers are little-endian in entries and commands of kernel versions from 5 on
+//! (`ReadableChannel` in 5.26), and big-endian in those of 3.0: each codec is of one order, so
+//! that a layout which both share is described once.
 
 use std::io::Read;
 
@@ -17,6 +18,9 @@ pub trait Layout {
 
 /// What visits fields.
 pub trait Codec: Sized {
+    /// The order of an integer's bytes.
+    const BIG_ENDIAN: bool;
+
     /// Visits a field of fixed size.
     fn fixed<const N: usize>(&mut self, field: &mut [u8; N]) -> Result<()>;
     /// Visits `length` bytes. `length` has been capped.
@@ -39,27 +43,30 @@ pub trait Codec: Sized {
     /// Visits a 16-bit integer.
     #[inline]
     fn i16(&mut self, field: &mut i16) -> Result<()> {
-        let mut bytes = field.to_le_bytes();
+        let ordered = |bytes: i16| if Self::BIG_ENDIAN { bytes.to_be() } else { bytes.to_le() };
+        let mut bytes = ordered(*field).to_ne_bytes();
         self.fixed(&mut bytes)?;
-        *field = i16::from_le_bytes(bytes);
+        *field = ordered(i16::from_ne_bytes(bytes));
         Ok(())
     }
 
     /// Visits a 32-bit integer.
     #[inline]
     fn i32(&mut self, field: &mut i32) -> Result<()> {
-        let mut bytes = field.to_le_bytes();
+        let ordered = |bytes: i32| if Self::BIG_ENDIAN { bytes.to_be() } else { bytes.to_le() };
+        let mut bytes = ordered(*field).to_ne_bytes();
         self.fixed(&mut bytes)?;
-        *field = i32::from_le_bytes(bytes);
+        *field = ordered(i32::from_ne_bytes(bytes));
         Ok(())
     }
 
     /// Visits a 64-bit integer.
     #[inline]
     fn i64(&mut self, field: &mut i64) -> Result<()> {
-        let mut bytes = field.to_le_bytes();
+        let ordered = |bytes: i64| if Self::BIG_ENDIAN { bytes.to_be() } else { bytes.to_le() };
+        let mut bytes = ordered(*field).to_ne_bytes();
         self.fixed(&mut bytes)?;
-        *field = i64::from_le_bytes(bytes);
+        *field = ordered(i64::from_ne_bytes(bytes));
         Ok(())
     }
 
@@ -215,14 +222,25 @@ impl<R: Read> Input<R> {
     }
 }
 
+/// Fills fields from little-endian bytes.
+pub type Decoder<'a, R> = OrderedDecoder<'a, R, false>;
+/// Fills fields from big-endian bytes.
+pub type BigEndianDecoder<'a, R> = OrderedDecoder<'a, R, true>;
+/// Appends fields to little-endian bytes.
+pub type Encoder = OrderedEncoder<false>;
+/// Appends fields to big-endian bytes.
+pub type BigEndianEncoder = OrderedEncoder<true>;
+
 /// Fills fields from bytes.
-pub struct Decoder<'a, R> {
+pub struct OrderedDecoder<'a, R, const BIG_ENDIAN: bool> {
     pub input: &'a mut Input<R>,
     /// Whether lists and byte strings are kept, or passed over in constant memory.
     pub keep: bool,
 }
 
-impl<R: Read> Codec for Decoder<'_, R> {
+impl<R: Read, const BIG_ENDIAN: bool> Codec for OrderedDecoder<'_, R, BIG_ENDIAN> {
+    const BIG_ENDIAN: bool = BIG_ENDIAN;
+
     #[inline]
     fn fixed<const N: usize>(&mut self, field: &mut [u8; N]) -> Result<()> {
         self.input.take(field)
@@ -260,17 +278,23 @@ impl<R: Read> Codec for Decoder<'_, R> {
 
 /// Appends fields to bytes.
 #[derive(Default)]
-pub struct Encoder {
+pub struct OrderedEncoder<const BIG_ENDIAN: bool> {
     pub bytes: Vec<u8>,
 }
 
-impl Codec for Encoder {
+impl<const BIG_ENDIAN: bool> Codec for OrderedEncoder<BIG_ENDIAN> {
+    const BIG_ENDIAN: bool = BIG_ENDIAN;
+
     fn fixed<const N: usize>(&mut self, field: &mut [u8; N]) -> Result<()> {
         self.bytes.extend_from_slice(field);
         Ok(())
     }
 
-    fn blob(&mut self, _: u64, field: &mut Vec<u8>) -> Result<()> {
+    fn blob(&mut self, length: u64, field: &mut Vec<u8>) -> Result<()> {
+        let present = u64::try_from(field.len()).unwrap_or(u64::MAX);
+        if present != length {
+            return Err(Error::corrupt(0, "length of a value", length, present));
+        }
         self.bytes.extend_from_slice(field);
         Ok(())
     }

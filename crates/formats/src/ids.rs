@@ -28,14 +28,21 @@ pub struct LogPosition {
     pub offset_bytes: u64,
 }
 
-/// CRC-32C of a transaction (or of a checkpoint entry), as Neo4j keeps it.
+/// Checksum of a transaction, as Neo4j keeps it: the CRC-32C of its bytes, or in 3.0 a hash of
+/// 64 bits (see [`v3_0`](crate::v3_0)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Checksum(pub u32);
+pub struct Checksum(pub u64);
 
 impl Checksum {
-    /// The value before the first transaction of a database: `0xDEAD5EED`.
+    /// The value before the first transaction of a database: `0xDEAD5EED`. In 3.0 it is 0.
     pub const BASE: Self = Self(0xDEAD_5EED);
+}
+
+impl From<u32> for Checksum {
+    fn from(crc: u32) -> Self {
+        Self(crc.into())
+    }
 }
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -43,12 +50,14 @@ impl Checksum {
 #[serde(transparent)]
 pub struct TimestampMs(pub i64);
 
-/// The kernel version byte that begins each log entry (20 is Neo4j 5.25 and 5.26, 32 is 2026.08).
+/// The version byte that begins each log entry (20 is Neo4j 5.25 and 5.26, 32 is 2026.08, 0xFA is
+/// the -6 of 3.0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KernelVersion(pub u8);
 
-/// Identity and format of a store, the same bytes in log headers, checkpoints and `neostore`.
+/// Identity and format of a store, the same bytes in log headers, checkpoints and `neostore`; in 3.0
+/// in `neostore` only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StoreId {
     /// When the store was created.
@@ -63,12 +72,28 @@ pub struct StoreId {
     pub major: i8,
     /// Minor version of the format.
     pub minor: i8,
+    /// Neo4j 3.0 only: the store's last upgrade. Without it in JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<StoreUpgrade>,
+}
+
+/// When a store was brought to its format; a new store, when it was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StoreUpgrade {
+    /// When.
+    pub time: TimestampMs,
+    /// The last transaction before it; 1 for a new store.
+    pub tx_id: TxId,
 }
 
 impl StoreId {
-    /// The format's name as Neo4j shows it to users, such as `record-aligned-1.1`.
+    /// The format's name as Neo4j shows it to users, such as `record-aligned-1.1`; that of 3.0 is
+    /// `standard-v0.A.7`.
     #[must_use]
     pub fn format_name(&self) -> String {
+        if self.upgrade.is_some() {
+            return format!("{}-v{}.A.{}", self.format_family, self.major, self.minor);
+        }
         format!("{}-{}-{}.{}", self.engine, self.format_family, self.major, self.minor)
     }
 }
@@ -106,12 +131,17 @@ impl fmt::Display for LogPosition {
 
 impl fmt::Display for Checksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}", self.0)
+        // 8 digits for a CRC-32C, 16 for what does not fit.
+        let digits = if self.0 >> 32 == 0 { 8 } else { 16 };
+        write!(f, "{:0digits$x}", self.0)
     }
 }
 
 impl fmt::Display for KernelVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::V3_0 {
+            return self.0.cast_signed().fmt(f);
+        }
         self.0.fmt(f)
     }
 }

@@ -1,8 +1,11 @@
-//! The kernel versions that we know.
+//! The kernel versions that we know: those of Neo4j 5, and the one of 3.0. What older servers wrote
+//! counts down from 0, and is known by name only.
 
 use crate::{Error, KernelVersion, Result};
 
 impl KernelVersion {
+    /// Neo4j 3.0.0 and 3.0.1: -6.
+    pub const V3_0: Self = Self(0xFA);
     /// The oldest that a Neo4j 5 server writes (5.0).
     pub const OLDEST: Self = Self(5);
     /// The newest that we know (2026.08).
@@ -17,21 +20,31 @@ impl KernelVersion {
     /// From here on START carries a transaction sequence number (2026.06).
     pub(crate) const SEQUENCE_NUMBER: Self = Self(30);
 
-    /// Checks a version byte that stands at `offset_bytes`.
+    /// Checks a version byte of Neo4j 5 that stands at `offset_bytes`.
     ///
     /// # Errors
     /// `Unsupported` for every version outside of [`OLDEST`](Self::OLDEST) to
-    /// [`NEWEST`](Self::NEWEST).
+    /// [`NEWEST`](Self::NEWEST), by name; `Corrupt` for that of 3.0, which we know in other places.
     pub fn check(self, offset_bytes: u64) -> Result<Self> {
         if (Self::OLDEST..=Self::NEWEST).contains(&self) {
             return Ok(self);
         }
+        if self == Self::V3_0 {
+            let expected = format_args!("{} to {}", Self::OLDEST, Self::NEWEST);
+            return Err(Error::corrupt(offset_bytes, "kernel version", expected, self));
+        }
         let name = match self.0 {
             1..=4 => format!("{self} (Neo4j 4.x)"),
             33..=126 => format!("{self} (newer than 2026.08)"),
-            // Neo4j's own tests write these two.
-            127 | 254 => format!("{self} (future)"),
-            246 => "-10 (Neo4j 2.3)".to_owned(),
+            // Neo4j's own tests write it.
+            127 => format!("{self} (future)"),
+            246 => "-10 (Neo4j 3.0.10 to 4.1)".to_owned(),
+            247 => "-9 (Neo4j 3.0.2)".to_owned(),
+            248 => "-8 (Neo4j 2.3.5)".to_owned(),
+            251 => "-5 (Neo4j 2.3)".to_owned(),
+            252 => "-4 (Neo4j 2.2.4)".to_owned(),
+            254 => "-2 (Neo4j 2.2)".to_owned(),
+            255 => "-1 (Neo4j 2.1)".to_owned(),
             _ => self.to_string(),
         };
         Err(Error::unsupported(offset_bytes, "kernel version", name))

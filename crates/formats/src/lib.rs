@@ -2,8 +2,9 @@
 //!
 //! Everything that Neo4j 5.20 to 2026.08 writes in the record formats `aligned` and `standard`
 //! (and the older 5.x layouts that such a server still reads): transaction logs, checkpoint files,
-//! the metadata store, the headers of record stores, the state of trees. What is unknown is
-//! refused by name: never a guess, never a panic. Unknown *flag bits* of known records are kept.
+//! the metadata store, the headers of record stores, the state of trees. And what Neo4j 3.0 writes
+//! ([`v3_0`]), as the same neutral types where both have the thing. What is unknown is refused by
+//! name: never a guess, never a panic. Unknown *flag bits* of known records are kept.
 //!
 //! ```
 //! use formats::txlog::{BatchReader, LogHeader};
@@ -42,8 +43,10 @@ pub mod store_format;
 mod store_id;
 pub mod tree;
 pub mod txlog;
+pub mod v3_0;
 
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{
-    AppendIndex, Checksum, KernelVersion, LogPosition, LogVersion, StoreId, TimestampMs, TxId,
+    AppendIndex, Checksum, KernelVersion, LogPosition, LogVersion, StoreId, StoreUpgrade,
+    TimestampMs, TxId,
 };

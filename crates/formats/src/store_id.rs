@@ -23,10 +23,11 @@ impl StoreId {
     pub const BLOCK_BYTES: usize = 64;
 
     /// Whether both name the same store, which may have had a minor upgrade in between. Neo4j
-    /// compares in this way when it matches logs with a store.
+    /// compares in this way when it matches logs with a store; the upgrade, which only 3.0 has,
+    /// changes with the store's format.
     #[must_use]
     pub fn is_same_store(&self, other: &Self) -> bool {
-        let key = |id: &Self| (id.creation_time, id.random, id.major);
+        let key = |id: &Self| (id.creation_time, id.random, id.major, id.upgrade);
         key(self) == key(other)
             && self.engine == other.engine
             && self.format_family == other.format_family
@@ -52,10 +53,10 @@ impl StoreId {
         if rest.iter().any(|byte| *byte != 0) {
             return Err(Error::corrupt(offset_bytes, "store id padding", "zeros", "other bytes"));
         }
-        Ok(Self { creation_time, random, engine, format_family, major, minor })
+        Ok(Self { creation_time, random, engine, format_family, major, minor, upgrade: None })
     }
 
-    /// The block; names that do not fit are cut.
+    /// The block, of a store of Neo4j 5; names that do not fit are cut.
     #[must_use]
     pub fn encode_block(&self) -> [u8; Self::BLOCK_BYTES] {
         let mut bytes = Vec::with_capacity(Self::BLOCK_BYTES);

@@ -9,6 +9,7 @@ mod record;
 mod schema_map;
 
 pub use batch::{Batch, BatchReader};
+pub(crate) use batch::{Item, positive};
 pub use chain::{Chain, Link};
 pub use command::{Change, Command, Enrichment};
 pub use entry::{ChunkEnd, ChunkStart, Commit, Entry, EntryReader, Rollback, Start};
@@ -17,4 +18,5 @@ pub use record::{
     DynamicRecord, GroupRecord, MetadataRecord, NodeRecord, PropertyBlock, PropertyKeyRecord,
     PropertyRecord, RelationshipRecord, SchemaRecord, TokenRecord,
 };
+pub(crate) use record::{HAS_SECONDARY, visit_blocks};
 pub use schema_map::{SchemaMap, SchemaMapEntry, SchemaValue};

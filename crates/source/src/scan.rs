@@ -320,10 +320,11 @@ pub fn check_header(
     if header.log_version != version {
         return changed(format!("its header says that it is number {}", header.log_version));
     }
-    if !header.store_id.is_same_store(store_id) {
-        return changed(format!("belongs to store {}, not to {store_id}", header.store_id));
+    match &header.store_id {
+        Some(found) if found.is_same_store(store_id) => Ok(()),
+        Some(found) => changed(format!("belongs to store {found}, not to {store_id}")),
+        None => changed(format!("is a log of Neo4j 3.0, not of store {store_id}")),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Batches: a transaction's START, its COMMANDs and its COMMIT, with the checksum over all.
+//! Batches: a transaction's START, its COMMANDs and its COMMIT, with the checksum over all. Those of
+//! Neo4j 3.0 are read in [`v3_0`](crate::v3_0), and chosen by the version byte of their first entry.
 
 use std::io::Read;
 
@@ -8,9 +9,11 @@ use super::entry::{
     unknown_entry,
 };
 use crate::codec::{Codec, Decoder, Input};
+use crate::v3_0::{self, CheckPoint};
 use crate::{AppendIndex, Checksum, Error, ErrorKind, KernelVersion, Result, TimestampMs, TxId};
 
-/// One committed transaction of a log, whose checksum is right.
+/// One committed transaction of a log, whose checksum is right. (In 3.0 nothing proves that bytes
+/// are right but that they can be read: its checksum is of START's additional header only.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Offset of its first byte in the file.
@@ -23,7 +26,7 @@ pub struct Batch {
     pub tx_id: TxId,
     /// Number of the batch; kernel versions from 17 on.
     pub append_index: Option<AppendIndex>,
-    /// CRC-32C of the batch.
+    /// CRC-32C of the batch; in 3.0 the checksum of its START.
     pub checksum: Checksum,
     /// CRC-32C of the batch before it; kernel versions to 21.
     pub previous_checksum: Option<Checksum>,
@@ -35,6 +38,23 @@ pub struct Batch {
     pub commands: u64,
     /// The kernel version that it upgrades the database to.
     pub upgrade_to: Option<KernelVersion>,
+}
+
+/// What a log consists of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Item {
+    Batch(Batch),
+    CheckPoint(CheckPoint),
+}
+
+impl Item {
+    /// Offset after its last byte.
+    pub fn end(&self) -> u64 {
+        match self {
+            Self::Batch(batch) => batch.end,
+            Self::CheckPoint(check_point) => check_point.end,
+        }
+    }
 }
 
 /// Reads batches, and checks each one's checksum, in constant memory: a transaction, and even one
@@ -68,23 +88,48 @@ impl<R: Read> BatchReader<R> {
     }
 
     /// The next batch. `None` at the end of the bytes, or at a zero version byte, right behind a
-    /// batch. After `None` or an error it stays there.
+    /// batch. After `None` or an error it stays there. Passes over check points.
     ///
     /// # Errors
     /// `Incomplete` if the bytes end inside a batch; `Corrupt`, `Checksum`, `Unsupported`, `Io`.
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
+        loop {
+            match self.next_item()? {
+                Some(Item::Batch(batch)) => return Ok(Some(batch)),
+                Some(Item::CheckPoint(_)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The next check point of a log of Neo4j 3.0; the logs of Neo4j 5 have none. Passes over
+    /// batches, and is otherwise as [`next_batch`](Self::next_batch).
+    ///
+    /// # Errors
+    /// Those of [`next_batch`](Self::next_batch).
+    pub fn next_check_point(&mut self) -> Result<Option<CheckPoint>> {
+        loop {
+            match self.next_item()? {
+                Some(Item::CheckPoint(check_point)) => return Ok(Some(check_point)),
+                Some(Item::Batch(_)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    pub(crate) fn next_item(&mut self) -> Result<Option<Item>> {
         if self.ended {
             return Ok(None);
         }
-        let read = self.read_batch();
+        let read = self.read_item();
         match &read {
-            Ok(Some(batch)) => self.boundary = batch.end,
+            Ok(Some(item)) => self.boundary = item.end(),
             Ok(None) | Err(_) => self.ended = true,
         }
         read
     }
 
-    /// Offset after the last good batch.
+    /// Offset after the last good batch or check point.
     #[must_use]
     pub fn boundary(&self) -> u64 {
         self.boundary
@@ -101,6 +146,13 @@ impl<R: Read> BatchReader<R> {
     #[must_use]
     pub fn stopped_at_zero(&self) -> bool {
         self.stopped_at_zero
+    }
+
+    fn read_item(&mut self) -> Result<Option<Item>> {
+        if self.input.peek()? == Some(KernelVersion::V3_0.0) {
+            return v3_0::read_item(&mut self.input).map(Some);
+        }
+        Ok(self.read_batch()?.map(Item::Batch))
     }
 
     fn read_batch(&mut self) -> Result<Option<Batch>> {
@@ -147,7 +199,7 @@ impl<R: Read> BatchReader<R> {
                 .transpose()?,
             checksum,
             previous_checksum: (version < KernelVersion::NO_PREVIOUS_CHECKSUM)
-                .then_some(Checksum(head.previous_checksum.cast_unsigned())),
+                .then_some(Checksum::from(head.previous_checksum.cast_unsigned())),
             start_time: TimestampMs(head.time),
             commit_time: TimestampMs(commit.time),
             commands,
@@ -182,7 +234,7 @@ impl<R: Read> BatchReader<R> {
             let kind = ErrorKind::Checksum { tx_id, stored, computed };
             return Err(Error { kind, offset_bytes: at });
         }
-        Ok((commit, Checksum(stored)))
+        Ok((commit, Checksum::from(stored)))
     }
 }
 
@@ -202,7 +254,7 @@ fn chunked(at: u64) -> Error {
     Error::unsupported(at, "log entry", "of a chunked transaction (multiversion)")
 }
 
-fn positive(at: u64, what: &'static str, value: i64) -> Result<u64> {
+pub(crate) fn positive(at: u64, what: &'static str, value: i64) -> Result<u64> {
     match u64::try_from(value) {
         Ok(value) if value > 0 => Ok(value),
         _ => Err(Error::corrupt(at, what, "above 0", value)),

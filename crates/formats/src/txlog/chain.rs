@@ -77,7 +77,10 @@ impl Chain {
                 let what = "checksum of the previous transaction";
                 return Err(Error::corrupt(at, what, last.checksum, previous));
             }
-            if batch.kernel_version < last.kernel_version {
+            // No server goes on from logs of 3.0 with those of 5, nor back.
+            let is_3_0 = |version| version == KernelVersion::V3_0;
+            let turns = is_3_0(batch.kernel_version) != is_3_0(last.kernel_version);
+            if turns || batch.kernel_version < last.kernel_version {
                 let expected = format_args!("{} or newer", last.kernel_version);
                 return Err(Error::corrupt(at, "kernel version", expected, batch.kernel_version));
             }
@@ -93,7 +96,9 @@ impl Chain {
     pub fn check_header(&self, header: &LogHeader) -> Result<()> {
         let Some(last) = &self.last else { return Ok(()) };
         let expected = match header.format {
-            LogFormatVersion::V8 => Some(last.tx_id.0),
+            // A 3.0 server takes what it has committed so far, which may lag.
+            LogFormatVersion::V6 if header.last_append_index <= last.tx_id.0 => None,
+            LogFormatVersion::V6 | LogFormatVersion::V8 => Some(last.tx_id.0),
             LogFormatVersion::V9 => last.append_index.map(|index| index.0),
         };
         match expected {

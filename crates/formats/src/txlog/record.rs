@@ -3,12 +3,16 @@
 //! Flags: 0x01 in use, 0x02 created in this transaction, 0x04 requires a secondary unit, 0x08 has
 //! one (its id follows), 0x10 fixed references, 0x20 by kind of record, 0x40 and 0x80 a property's
 //! owner. Source: `LogCommandSerializationV5_0` and later, 5.26; 597,681 real commands.
+//!
+//! Those of 3.0 which have the same fields are these too. Of the flags it knows 0x01, 0x04 and 0x08;
+//! 0x02 is a relationship's "created", a property's "of a relationship", and a dynamic record's
+//! "first of its chain" (`PhysicalLogCommandReaderV3_0`, 3.0.0).
 
 use crate::codec::{Codec, Layout};
 use crate::{Error, Result};
 
 const IN_USE: u8 = 0x01;
-const HAS_SECONDARY: u8 = 0x08;
+pub(crate) const HAS_SECONDARY: u8 = 0x08;
 
 /// Data of one dynamic record; the record size of a store is far below this.
 const DYNAMIC_BYTES_MAX: u32 = 1 << 20;
@@ -21,7 +25,7 @@ pub struct DynamicRecord {
     pub id: i64,
     /// 9 string, 10 array, -1 labels and names.
     pub kind: i32,
-    /// Flags; 0x20 first record of its chain.
+    /// Flags; 0x20 first record of its chain, in 3.0 0x02.
     pub flags: u8,
     /// Next record of the chain, -1 for none; only if in use.
     pub next: i64,
@@ -204,21 +208,26 @@ impl Layout for PropertyRecord {
         codec.i64(&mut self.next)?;
         codec.i64(&mut self.previous)?;
         codec.i64(&mut self.owner)?;
-        let at = codec.offset();
-        let mut count = u8::try_from(self.blocks.len()).unwrap_or(u8::MAX);
-        codec.u8(&mut count)?;
-        if count > PROPERTY_BLOCKS_MAX {
-            return Err(Error::corrupt(at, "number of property blocks", "0 to 4", count));
-        }
-        codec.items(u64::from(count), &mut self.blocks)?;
+        visit_blocks(codec, &mut self.blocks)?;
         codec.list("number of deleted records", &mut self.deleted_records)
     }
+}
+
+/// Visits a property record's values.
+pub(crate) fn visit_blocks<C: Codec>(codec: &mut C, blocks: &mut Vec<PropertyBlock>) -> Result<()> {
+    let at = codec.offset();
+    let mut count = u8::try_from(blocks.len()).unwrap_or(u8::MAX);
+    codec.u8(&mut count)?;
+    if count > PROPERTY_BLOCKS_MAX {
+        return Err(Error::corrupt(at, "number of property blocks", "0 to 4", count));
+    }
+    codec.items(u64::from(count), blocks)
 }
 
 /// A label or relationship type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// Flags; 0x20 internal.
+    /// Flags; 0x20 internal. In 3.0 0 or 1: in use.
     pub flags: u8,
     /// First record of the name.
     pub name_id: i32,
@@ -237,7 +246,7 @@ impl Layout for TokenRecord {
 /// A property key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PropertyKeyRecord {
-    /// Flags; 0x20 internal.
+    /// Flags; 0x20 internal. In 3.0 0 or 1: in use.
     pub flags: u8,
     /// A count that Neo4j does not use.
     pub property_count: i32,

@@ -64,7 +64,7 @@ fn a_header_says_what_came_before_its_file() {
         log_version: LogVersion(3),
         format,
         last_append_index,
-        store_id: store_id(),
+        store_id: Some(store_id()),
     };
     let (eight, nine) = (LogFormatVersion::V8, LogFormatVersion::V9);
     Chain::start_anywhere().check_header(&header(nine, 77)).unwrap();

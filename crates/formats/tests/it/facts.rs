@@ -156,7 +156,7 @@ fn log_headers_are_of_the_format_of_the_servers_version() {
                 let bytes = std::fs::read(&path).unwrap();
                 let header = LogHeader::decode(&bytes).unwrap().unwrap();
                 let place = path.display();
-                assert_eq!(header.store_id, fixture.metadata().store_id, "{place}");
+                assert_eq!(header.store_id, Some(fixture.metadata().store_id), "{place}");
                 // Each file begins with an entry, and each entry with its kernel version.
                 let nine = bytes[128] >= 17;
                 assert_eq!(header.format == LogFormatVersion::V9, nine, "{place}");

@@ -29,6 +29,7 @@ fn store_id() -> StoreId {
         format_family: "aligned".to_owned(),
         major: 1,
         minor: 1,
+        upgrade: None,
     }
 }
 
@@ -56,7 +57,7 @@ fn log_headers_of_format_8_and_9() {
             log_version: LogVersion(version),
             format,
             last_append_index: 256,
-            store_id: store_id(),
+            store_id: Some(store_id()),
         };
         let bytes = bytes(&text);
         assert_eq!(LogHeader::decode(&bytes).unwrap().as_ref(), Some(&expected), "{text}");
@@ -165,7 +166,7 @@ fn a_checkpoint_file_may_change_its_kernel_version_and_end_in_zeros_or_torn() {
         log_version: LogVersion(0),
         format: LogFormatVersion::V9,
         last_append_index: 0,
-        store_id: store_id(),
+        store_id: Some(store_id()),
     };
     let mut file = header.encode().to_vec();
     file.extend(checkpoint(20).encode());

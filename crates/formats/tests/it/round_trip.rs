@@ -20,7 +20,8 @@ prop_compose! {
         time: i64, random: i64, engine in "[!-~]{1,21}", format_family in "[!-~]{1,22}",
         major: i8, minor: i8,
     ) -> StoreId {
-        StoreId { creation_time: TimestampMs(time), random, engine, format_family, major, minor }
+        let creation_time = TimestampMs(time);
+        StoreId { creation_time, random, engine, format_family, major, minor, upgrade: None }
     }
 }
 
@@ -51,7 +52,7 @@ prop_compose! {
             tx_id: TxId(tx_id),
             append_index: indexed.then_some(AppendIndex(append_index)),
             tx_kernel_version: indexed.then_some(KernelVersion(tx_version)),
-            tx_checksum: Checksum(checksum),
+            tx_checksum: Checksum::from(checksum),
             tx_commit_time: TimestampMs(commit_time),
             consensus_index: (version.0 >= 6).then_some(consensus),
             last_append_index: indexed.then_some(last),
@@ -68,7 +69,7 @@ prop_compose! {
             log_version: LogVersion(version),
             format: if nine { LogFormatVersion::V9 } else { LogFormatVersion::V8 },
             last_append_index: last,
-            store_id,
+            store_id: Some(store_id),
         }
     }
 }
@@ -109,7 +110,7 @@ proptest! {
         let upgrade = commands.iter().filter_map(Command::upgrade_to).next_back();
         prop_assert_eq!(batch.upgrade_to, upgrade);
         let stored = bytes.last_chunk::<4>().unwrap();
-        prop_assert_eq!(batch.checksum, Checksum(u32::from_le_bytes(*stored)));
+        prop_assert_eq!(batch.checksum, Checksum::from(u32::from_le_bytes(*stored)));
         prop_assert!(reader.next_batch().unwrap().is_none());
     }
 
@@ -139,7 +140,7 @@ proptest! {
     fn checkpoint_files(
         header in header(), entries in proptest::collection::vec(checkpoint(), 0..5),
     ) {
-        let mut file = header.encode().to_vec();
+        let mut file = header.encode();
         for checkpoint in &entries {
             file.extend(checkpoint.encode());
         }

@@ -36,11 +36,18 @@ fn kernel_versions() {
             continue;
         }
         let name = match version.0 {
-            0 => continue,
+            // Neo4j 3.0's is known, in other places.
+            0 | 250 => continue,
             1..=4 => format!("kernel version {version} (Neo4j 4.x)"),
             33..=126 => format!("kernel version {version} (newer than 2026.08)"),
-            127 | 254 => format!("kernel version {version} (future)"),
-            246 => "kernel version -10 (Neo4j 2.3)".to_owned(),
+            127 => format!("kernel version {version} (future)"),
+            246 => "kernel version -10 (Neo4j 3.0.10 to 4.1)".to_owned(),
+            247 => "kernel version -9 (Neo4j 3.0.2)".to_owned(),
+            248 => "kernel version -8 (Neo4j 2.3.5)".to_owned(),
+            251 => "kernel version -5 (Neo4j 2.3)".to_owned(),
+            252 => "kernel version -4 (Neo4j 2.2.4)".to_owned(),
+            254 => "kernel version -2 (Neo4j 2.2)".to_owned(),
+            255 => "kernel version -1 (Neo4j 2.1)".to_owned(),
             _ => format!("kernel version {version} is not supported"),
         };
         assert_unsupported(&version.check(7).unwrap_err(), 7, &name);
@@ -179,13 +186,12 @@ fn schema_value_types() {
 fn log_formats() {
     let dir = &log_dirs()[0];
     let header = std::fs::read(&numbered(dir, "neostore.transaction.db.")[0].1).unwrap();
-    for format in (0..=255_u8).filter(|format| !(8..=9).contains(format)) {
+    for format in (0..=255_u8).filter(|format| !matches!(format, 6 | 8 | 9)) {
         let mut header = header[..128].to_vec();
         // Another log version than 0, so that format 0 is not a blank header.
         header[7] = 1;
         header[0] = format;
         let name = match format {
-            6 => "log format 6 (Neo4j 2.3 to 4.1)".to_owned(),
             7 => "log format 7 (Neo4j 4.2 to 4.4)".to_owned(),
             10 => "log format 10 (enveloped)".to_owned(),
             11 => "log format 11 (future)".to_owned(),

@@ -22,6 +22,7 @@ pub fn store_id() -> StoreId {
         format_family: "aligned".to_owned(),
         major: 1,
         minor: 1,
+        upgrade: None,
     }
 }
 

@@ -17,6 +17,7 @@ fn entry(name: &str) -> DatabaseEntry {
             format_family: "aligned".to_owned(),
             major: 1,
             minor: 1,
+            upgrade: None,
         },
         store_id_text: "record-aligned-1.1:1-2".to_owned(),
         external_uuid: "00".to_owned(),

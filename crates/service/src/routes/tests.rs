@@ -73,6 +73,7 @@ fn every_field_is_in_the_document() {
         format_family: String::new(),
         major: 1,
         minor: 1,
+        upgrade: None,
     };
     let checkpoint = CheckpointInfo {
         tx_id: TxId(1),

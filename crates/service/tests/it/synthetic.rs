@@ -117,6 +117,7 @@ impl Catalog for Synthetic {
                 format_family: "aligned".into(),
                 major: 1,
                 minor: 1,
+                upgrade: None,
             },
             external_uuid: "00".repeat(16),
             checkpoint: Some(checkpoint()),

@@ -1,0 +1,57 @@
+//! Neo4j 3.0 (record format `standard`, store version `v0.A.7`): what it writes where it does not
+//! write what Neo4j 5 does. Big-endian, all of it.
+//!
+//! The neutral types carry it as far as they can, and are reached without a word about a version:
+//!
+//! - [`BatchReader`](crate::txlog::BatchReader) reads logs of both, and gives the same
+//!   [`Batch`](crate::txlog::Batch): its append index, previous checksum and upgrade are `None`, its
+//!   kernel version is [`KernelVersion::V3_0`](crate::KernelVersion::V3_0).
+//! - [`LogHeader`](crate::txlog::LogHeader) reads headers of both: format 6 is 16 bytes long and has
+//!   no store id.
+//! - [`StoreId`](crate::StoreId) has one field more, which is `None` in Neo4j 5: the upgrade.
+//!   `v0.A.7` is `standard`, major 0, minor 7.
+//!
+//! What they cannot carry: [`Checkpoint`](crate::checkpoint::Checkpoint) has a store id, a
+//! transaction and a time, of which a [`CheckPoint`] of 3.0 has none.
+//!
+//! Sources are classes of 3.0.0. Neo4j 3.0.2 and later write entries of other versions (-9, -10),
+//! which are refused by name.
+
+mod batch;
+mod check_point;
+mod command;
+mod entry;
+mod legacy_index;
+mod record;
+mod recovery_start;
+
+pub(crate) use batch::read_item;
+pub use check_point::CheckPoint;
+pub use command::Command;
+pub use entry::{Commit, Entry, EntryReader, Start};
+pub use legacy_index::{IndexHeader, IndexName, IndexOption, IndexValue};
+pub use record::{GroupRecord, PropertyRecord};
+pub use recovery_start::{
+    Place, RecoveryStart, Refused, newest_check_points, place_in_log, recovery_start,
+};
+
+use crate::codec::Codec;
+use crate::{Error, Result};
+
+/// Visits an i64 that is never negative.
+fn visit_natural<C: Codec>(codec: &mut C, what: &'static str, field: &mut u64) -> Result<()> {
+    let at = codec.offset();
+    // -1 while encoding more than fits: refused below.
+    let mut value = i64::try_from(*field).unwrap_or(-1);
+    codec.i64(&mut value)?;
+    *field = u64::try_from(value).map_err(|_| Error::corrupt(at, what, "0 or more", value))?;
+    Ok(())
+}
+
+/// Visits a 16-bit integer without a sign.
+fn visit_u16<C: Codec>(codec: &mut C, field: &mut u16) -> Result<()> {
+    let mut value = field.cast_signed();
+    codec.i16(&mut value)?;
+    *field = value.cast_unsigned();
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! Check points: entries of 18 bytes between the batches of a log.
+//!
+//! | offset | type | name |
+//! |---|---|---|
+//! | 0 | i8, u8 | version -6, type 7 |
+//! | 2 | i64 | log version |
+//! | 10 | i64 | offset in that file |
+//!
+//! Recovery takes the last one in file order, wherever it stands, and goes on from where it tells.
+//! Source: `CheckPoint`, 3.0.0. Evidence: real logs of 3.0.0.
+
+use super::entry::CHECK_POINT;
+use crate::{Error, KernelVersion, LogPosition, Result};
+
+/// A check point in a log: every change before its position is in the store files. 3.0.0 writes
+/// wrong positions now and then: see [`recovery_start`](super::recovery_start).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckPoint {
+    /// Offset of the entry's first byte in its file.
+    pub start: u64,
+    /// Offset after its last byte.
+    pub end: u64,
+    /// What it tells: where recovery begins.
+    pub position: LogPosition,
+}
+
+impl CheckPoint {
+    /// Length of the entry.
+    pub const ENTRY_BYTES: usize = 18;
+
+    /// The entry's bytes; values from 2^63 on become 2^63 - 1.
+    #[must_use]
+    pub fn encode(position: LogPosition) -> [u8; Self::ENTRY_BYTES] {
+        let mut entry = [0; Self::ENTRY_BYTES];
+        let [version, offset] = [position.version.0, position.offset_bytes]
+            .map(|value| value.min(i64::MAX.cast_unsigned()));
+        let bytes = [KernelVersion::V3_0.0, CHECK_POINT].into_iter();
+        let bytes = bytes.chain(version.to_be_bytes()).chain(offset.to_be_bytes());
+        entry.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        entry
+    }
+
+    /// Makes an entry that stands at `offset_bytes` of its file tell another position.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is no check point; then nothing is changed.
+    pub fn repoint(
+        entry: &mut [u8; Self::ENTRY_BYTES],
+        offset_bytes: u64,
+        position: LogPosition,
+    ) -> Result<()> {
+        let [version, entry_type, ..] = *entry;
+        if (version, entry_type) != (KernelVersion::V3_0.0, CHECK_POINT) {
+            let found = format_args!("{version:02x}{entry_type:02x}");
+            return Err(Error::corrupt(offset_bytes, "check point", "fa07", found));
+        }
+        *entry = Self::encode(position);
+        Ok(())
+    }
+}
