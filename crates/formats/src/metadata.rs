@@ -9,8 +9,10 @@
 //!
 //! A slot is u8 in use, u64 value. It holds no transaction id and no log position: those come from
 //! the checkpoint and the logs. Source: `MetaDataStore`, `MetaDataLayout`, 5.26. Evidence: every
-//! fixture's file is encoded to the same bytes; the names of stores before 5.0 are inferred.
+//! fixture's file is encoded to the same bytes; the names of stores before 5.0 are inferred. That of
+//! 3.0 is [`Neostore`](crate::v3_0::Neostore).
 
+use crate::v3_0::store_version_name;
 use crate::{Error, Result, StoreId};
 
 const LAYOUT_MARK: i64 = -3_523_014_627_327_384_477;
@@ -107,19 +109,10 @@ fn check_mark(mark: Option<[u8; 8]>) -> Result<()> {
     if i64::from_be_bytes(mark) == LAYOUT_MARK {
         return Ok(());
     }
-    let mut name = mark;
-    name.reverse();
-    let [length, name @ ..] = name;
-    let found = match name.split_at_checked(usize::from(length)) {
-        Some((name, rest))
-            if !name.is_empty()
-                && name.iter().all(u8::is_ascii_graphic)
-                && rest.iter().all(|byte| *byte == 0) =>
-        {
-            format!("{} (older than Neo4j 5.0)", String::from_utf8_lossy(name))
-        }
-        _ => "with an unknown metadata layout (older than Neo4j 5.0?)".to_owned(),
-    };
+    let found = store_version_name(mark).map_or_else(
+        || "with an unknown metadata layout (older than Neo4j 5.0?)".to_owned(),
+        |name| format!("{name} (older than Neo4j 5.0)"),
+    );
     Err(Error::unsupported(MARK_AT, "store", found))
 }
 

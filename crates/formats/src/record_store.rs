@@ -1,4 +1,5 @@
-//! The record stores: which files a store has, and the headers of those that have one.
+//! The record stores: which files a store of Neo4j 5 has, and the headers of those that have one.
+//! (Those of 3.0: [`v3_0`](crate::v3_0).)
 //!
 //! Pages of 8192 bytes, big-endian. `aligned`: records never cross a page. `standard`: a page is
 //! cut to whole records, so the offset of a record is its id times its size.
@@ -16,7 +17,7 @@ pub struct RecordStore {
 
 /// What stands in the first four bytes of a store (i32, big-endian), in the place of record 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Header {
+pub(crate) enum Header {
     /// Nothing: record 0 is a record.
     None,
     /// The record size.
@@ -49,7 +50,7 @@ pub const MANDATORY: &[RecordStore] = &[
 pub const DERIVED_TREES: &[&str] =
     &["neostore.counts.db", "neostore.relationshipgroupstore.degrees.db", "neostore.indexstats.db"];
 
-const fn store(name: &'static str, record_bytes: u16, header: Header) -> RecordStore {
+pub(crate) const fn store(name: &'static str, record_bytes: u16, header: Header) -> RecordStore {
     RecordStore { name, record_bytes, header }
 }
 

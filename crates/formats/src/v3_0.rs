@@ -10,9 +10,12 @@
 //!   no store id.
 //! - [`StoreId`](crate::StoreId) has one field more, which is `None` in Neo4j 5: the upgrade.
 //!   `v0.A.7` is `standard`, major 0, minor 7.
+//! - [`RecordStore`](crate::record_store::RecordStore) describes the files of both: [`MANDATORY`].
 //!
-//! What they cannot carry: [`Checkpoint`](crate::checkpoint::Checkpoint) has a store id, a
-//! transaction and a time, of which a [`CheckPoint`] of 3.0 has none.
+//! What they cannot carry: [`MetadataStore`](crate::metadata::MetadataStore) has an external UUID,
+//! which a 3.0 store lacks, and [`Checkpoint`](crate::checkpoint::Checkpoint) a store id, a
+//! transaction and a time, of which a [`CheckPoint`] of 3.0 has none. So [`Neostore`] and
+//! [`CheckPoint`] are types of their own.
 //!
 //! Sources are classes of 3.0.0. Neo4j 3.0.2 and later write entries of other versions (-9, -10),
 //! which are refused by name.
@@ -20,19 +23,33 @@
 mod batch;
 mod check_point;
 mod command;
+mod counts;
 mod entry;
+mod index_config;
 mod legacy_index;
+mod lucene;
+mod neostore;
 mod record;
 mod recovery_start;
+mod store_files;
 
 pub(crate) use batch::read_item;
 pub use check_point::CheckPoint;
 pub use command::Command;
+pub use counts::CountsFile;
 pub use entry::{Commit, Entry, EntryReader, Start};
+pub use index_config::{IndexConfig, LegacyIndex};
 pub use legacy_index::{IndexHeader, IndexName, IndexOption, IndexValue};
+pub use lucene::{LuceneFile, check_lucene_file, is_lucene_transient, lucene_commit};
+pub use neostore::Neostore;
+pub(crate) use neostore::store_version_name;
 pub use record::{GroupRecord, PropertyRecord};
 pub use recovery_start::{
     Place, RecoveryStart, Refused, newest_check_points, place_in_log, recovery_start,
+};
+pub use store_files::{
+    COUNTS, ID_SUFFIX, LABEL_SCAN_STORE, LEGACY_INDEX_CONFIG, LEGACY_INDEXES, MANDATORY,
+    SCHEMA_INDEXES,
 };
 
 use crate::codec::Codec;

@@ -1,0 +1,49 @@
+//! Which files a store directory of 3.0 has besides its logs (`neostore.transaction.db.N`).
+//!
+//! Record i of a store is at i times its size: a page is cut to whole records. Files grow by whole
+//! pages; one that nothing was flushed to is empty. Source: `StoreFactory`, 3.0.0. Evidence: real
+//! stores of 3.0.0.
+
+use crate::record_store::{Header, RecordStore, store};
+
+/// The mandatory files, `neostore` first. Without one the server does not start, or silently has
+/// lost something.
+pub const MANDATORY: &[RecordStore] = &[
+    store("neostore", 9, Header::None),
+    store("neostore.nodestore.db", 15, Header::None),
+    store("neostore.nodestore.db.labels", 64, Header::RecordSize),
+    store("neostore.relationshipstore.db", 34, Header::None),
+    store("neostore.relationshipgroupstore.db", 25, Header::DenseThreshold),
+    store("neostore.propertystore.db", 41, Header::None),
+    store("neostore.propertystore.db.strings", 128, Header::RecordSize),
+    store("neostore.propertystore.db.arrays", 128, Header::RecordSize),
+    store("neostore.propertystore.db.index", 9, Header::None),
+    store("neostore.propertystore.db.index.keys", 38, Header::RecordSize),
+    store("neostore.labeltokenstore.db", 5, Header::None),
+    store("neostore.labeltokenstore.db.names", 38, Header::RecordSize),
+    store("neostore.relationshiptypestore.db", 5, Header::None),
+    store("neostore.relationshiptypestore.db.names", 38, Header::RecordSize),
+    store("neostore.schemastore.db", 64, Header::RecordSize),
+];
+
+/// Each of [`MANDATORY`] has one more file, its name with this behind it: ids that are free.
+/// Derived; worthless in a copy.
+pub const ID_SUFFIX: &str = ".id";
+
+/// Counts, written by turns: see [`CountsFile`](super::CountsFile). Derived, but one that is stale
+/// must not be kept.
+pub const COUNTS: [&str; 2] = ["neostore.counts.db.a", "neostore.counts.db.b"];
+
+/// Directory of the label index (Lucene). Derived.
+pub const LABEL_SCAN_STORE: &str = "schema/label/lucene/labelStore";
+
+/// Directory of the schema indexes (Lucene), one directory in it for each rule's id. Derived.
+pub const SCHEMA_INDEXES: &str = "schema/index/lucene";
+
+/// Directory of the legacy (manual) indexes (Lucene): `node/<name>` and `relationship/<name>` in it.
+/// Nothing can rebuild them: they are the user's data.
+pub const LEGACY_INDEXES: &str = "index/lucene";
+
+/// The configuration of the legacy indexes: see [`IndexConfig`](super::IndexConfig). User data. It
+/// is replaced by a rename, and so may be missing for a moment.
+pub const LEGACY_INDEX_CONFIG: &str = "index.db";
