@@ -11,7 +11,7 @@ use formats::tree::StatePages;
 use formats::txlog::{Batch, Entry, EntryReader, LogFormatVersion, LogHeader};
 use serde_json::Value;
 
-use crate::fixtures::{batches, directories, fixtures_dir, numbered};
+use crate::fixtures::{batches, numbered, scenarios};
 
 /// A fixture: where its files lie, and what the server says.
 struct Fixture {
@@ -22,15 +22,13 @@ struct Fixture {
 
 fn fixtures() -> Vec<Fixture> {
     let mut found = Vec::new();
-    for version in directories(&fixtures_dir()) {
-        for scenario in directories(&version) {
-            let facts = std::fs::read_to_string(scenario.join("facts.json")).unwrap();
-            found.push(Fixture {
-                logs: scenario.join("transactions/neo4j"),
-                store: scenario.join("databases/neo4j"),
-                facts: serde_json::from_str(&facts).unwrap(),
-            });
-        }
+    for scenario in scenarios() {
+        let facts = std::fs::read_to_string(scenario.join("facts.json")).unwrap();
+        found.push(Fixture {
+            logs: scenario.join("transactions/neo4j"),
+            store: scenario.join("databases/neo4j"),
+            facts: serde_json::from_str(&facts).unwrap(),
+        });
     }
     assert!(found.len() >= 10, "only {} fixtures", found.len());
     found

@@ -19,10 +19,17 @@ pub fn directories(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Directories that hold log files, over all fixtures.
+/// The scenarios of all versions of Neo4j 5.
+pub fn scenarios() -> Vec<PathBuf> {
+    let mut versions = directories(&fixtures_dir());
+    versions.retain(|version| !version.ends_with("3.0.0"));
+    versions.iter().flat_map(|version| directories(version)).collect()
+}
+
+/// Directories that hold log files, over all fixtures of Neo4j 5.
 pub fn log_dirs() -> Vec<PathBuf> {
     let mut dirs = Vec::new();
-    for scenario in directories(&fixtures_dir()).iter().flat_map(|version| directories(version)) {
+    for scenario in scenarios() {
         dirs.extend(directories(&scenario.join("transactions")));
     }
     dirs.retain(|dir| !numbered(dir, "neostore.transaction.db.").is_empty());

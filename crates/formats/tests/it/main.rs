@@ -14,4 +14,5 @@ mod round_trip;
 mod streams;
 mod sweep;
 mod unknown;
+mod v3_0;
 mod values;

@@ -1,0 +1,226 @@
+//! Values to encode: whole transactions, and arbitrary ones for property tests.
+
+use formats::txlog::{
+    DynamicRecord, NodeRecord, PropertyBlock, PropertyKeyRecord, RelationshipRecord, TokenRecord,
+};
+use formats::v3_0::{
+    Command, Commit, Entry, GroupRecord, IndexHeader, IndexName, IndexOption, IndexValue,
+    PropertyRecord, Start,
+};
+use formats::{LogPosition, LogVersion};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// START of a transaction outside of clusters.
+pub fn start(tx_id: i64) -> Entry {
+    Entry::Start(Start {
+        master_id: -1,
+        author_id: -1,
+        time: 1_790_000_000_000,
+        last_tx_id: tx_id.wrapping_sub(1),
+        additional_header: tx_id.to_be_bytes().to_vec(),
+    })
+}
+
+/// The bytes of a whole transaction.
+pub fn batch(tx_id: i64, commands: &[Command]) -> Vec<u8> {
+    let mut bytes = start(tx_id).encode().unwrap();
+    for command in commands {
+        bytes.extend(Entry::Command(command.clone()).encode().unwrap());
+    }
+    bytes.extend(Entry::Commit(Commit { tx_id, time: 1_790_000_000_001 }).encode().unwrap());
+    bytes
+}
+
+pub fn position(version: u64, offset_bytes: u64) -> LogPosition {
+    LogPosition { version: LogVersion(version), offset_bytes }
+}
+
+fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..=max)
+}
+
+prop_compose! {
+    fn dynamic()(id: i64, kind: i32, flags: u8, next: i64, data in bytes(40)) -> DynamicRecord {
+        if flags & 1 == 0 {
+            return DynamicRecord { id, kind, flags, ..DynamicRecord::default() };
+        }
+        DynamicRecord { id, kind, flags, next, data }
+    }
+}
+
+fn dynamics() -> impl Strategy<Value = Vec<DynamicRecord>> {
+    vec(dynamic(), 0..3)
+}
+
+fn secondary(flags: u8, value: i64) -> i64 {
+    if flags & 8 == 0 { 0 } else { value }
+}
+
+prop_compose! {
+    fn node()(
+        flags: u8, dense: u8, fields: [i64; 4], label_records in dynamics(),
+    ) -> NodeRecord {
+        if flags & 1 == 0 {
+            return NodeRecord { flags, label_records, ..NodeRecord::default() };
+        }
+        let [next_relationship, next_property, labels, unit] = fields;
+        let secondary = secondary(flags, unit);
+        NodeRecord {
+            flags, dense, next_relationship, next_property, labels, secondary, label_records,
+        }
+    }
+}
+
+prop_compose! {
+    fn block()(size in 1..=4_usize, words: [u8; 32], value_records in dynamics()) -> PropertyBlock {
+        PropertyBlock { words: words[..size * 8].to_vec(), value_records }
+    }
+}
+
+prop_compose! {
+    fn property()(
+        flags: u8, fields: [i64; 4], blocks in vec(block(), 0..=4), deleted_records in dynamics(),
+    ) -> PropertyRecord {
+        let [next, previous, owner, unit] = fields;
+        let secondary = secondary(flags, unit);
+        PropertyRecord { flags, next, previous, owner, secondary, blocks, deleted_records }
+    }
+}
+
+prop_compose! {
+    fn relationship()(flags: u8, kind: i32, extra: u8, fields: [i64; 8]) -> RelationshipRecord {
+        if flags & 1 == 0 {
+            return RelationshipRecord { flags, kind, ..RelationshipRecord::default() };
+        }
+        let [first_node, second_node, next_property, unit, chain @ ..] = fields;
+        let secondary = secondary(flags, unit);
+        RelationshipRecord {
+            flags, first_node, second_node, kind, chain, next_property, extra, secondary,
+        }
+    }
+}
+
+prop_compose! {
+    fn group()(flags: u8, kind: u16, fields: [i64; 6]) -> GroupRecord {
+        let [next, owner, unit, first @ ..] = fields;
+        GroupRecord { flags, kind, next, first, owner, secondary: secondary(flags, unit) }
+    }
+}
+
+prop_compose! {
+    fn token()(flags: u8, name_id: i32, name_records in dynamics()) -> TokenRecord {
+        TokenRecord { flags, name_id, name_records }
+    }
+}
+
+prop_compose! {
+    fn key()(flags: u8, property_count: i32, token in token()) -> PropertyKeyRecord {
+        let TokenRecord { name_id, name_records, .. } = token;
+        PropertyKeyRecord { flags, property_count, name_id, name_records }
+    }
+}
+
+/// A header, and an id and a value of the kinds that it says.
+fn index() -> impl Strategy<Value = (IndexHeader, i64, IndexValue)> {
+    let header = any::<(u8, u8, u16, u16)>().prop_map(|(kinds, long_nodes, name_id, key_id)| {
+        // There is no value type 7.
+        let kinds = if kinds >> 2 & 7 == 7 { kinds & 3 } else { kinds };
+        IndexHeader { kinds, long_nodes, name_id, key_id }
+    });
+    (header, any::<i64>(), bytes(300)).prop_map(|(header, id, mut value)| {
+        let id = if header.kinds & 1 == 0 { i64::from(id as i32) } else { id };
+        match header.value_type() {
+            0 => value.clear(),
+            1 => value.resize(2, 0x80),
+            2 | 4 => value.resize(4, 0x81),
+            3 | 5 => value.resize(8, 0x82),
+            _ => {}
+        }
+        (header, id, IndexValue(value))
+    })
+}
+
+fn names() -> impl Strategy<Value = Vec<IndexName>> {
+    vec((bytes(9), any::<u16>()).prop_map(|(name, id)| IndexName { name, id }), 0..4)
+}
+
+fn options() -> impl Strategy<Value = Vec<IndexOption>> {
+    vec((bytes(9), bytes(9)).prop_map(|(key, value)| IndexOption { key, value }), 0..4)
+}
+
+fn index_command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        (index(), names(), names()).prop_map(|((header, ..), names, keys)| Command::IndexDefine {
+            header,
+            names,
+            keys
+        }),
+        index().prop_map(|(header, id, value)| Command::IndexAddNode { header, id, value }),
+        index().prop_map(|(header, id, value)| Command::IndexRemove { header, id, value }),
+        index().prop_map(|(header, ..)| Command::IndexDelete { header }),
+        (index(), options())
+            .prop_map(|((header, ..), options)| Command::IndexCreate { header, options }),
+        (index(), any::<(i64, i64)>()).prop_map(|((header, id, value), (start, end))| {
+            let short = |id: i64, long: bool| if long { id } else { i64::from(id as i32) };
+            let start_node = short(start, header.long_nodes & 0x80 != 0);
+            let end_node = short(end, header.long_nodes & 0x40 != 0);
+            Command::IndexAddRelationship { header, id, value, start_node, end_node }
+        }),
+    ]
+}
+
+/// Any command.
+pub fn command() -> BoxedStrategy<Command> {
+    let records =
+        prop_oneof![
+            (any::<i64>(), node(), node()).prop_map(|(id, before, after)| Command::Node {
+                id,
+                before,
+                after
+            }),
+            (any::<i64>(), property(), property())
+                .prop_map(|(id, before, after)| Command::Property { id, before, after }),
+            (any::<i64>(), relationship(), relationship())
+                .prop_map(|(id, before, after)| Command::Relationship { id, before, after }),
+            (any::<i64>(), group(), group())
+                .prop_map(|(id, before, after)| Command::RelationshipGroup { id, before, after }),
+            (any::<i32>(), token(), token()).prop_map(|(id, before, after)| {
+                Command::RelationshipTypeToken { id, before, after }
+            }),
+            (any::<i32>(), token(), token()).prop_map(|(id, before, after)| Command::LabelToken {
+                id,
+                before,
+                after
+            }),
+            (any::<i32>(), key(), key())
+                .prop_map(|(id, before, after)| Command::PropertyKeyToken { id, before, after }),
+            any::<(i64, i64)>().prop_map(|(before, after)| Command::Neostore { before, after }),
+            (dynamics(), dynamics(), any::<u8>()).prop_map(|(before, after, created)| {
+                Command::SchemaRule { before, after, created }
+            }),
+        ];
+    let counts = prop_oneof![
+        any::<(i32, i32, i32, i64)>().prop_map(|(start_label, kind, end_label, delta)| {
+            Command::RelationshipCounts { start_label, kind, end_label, delta }
+        }),
+        any::<(i32, i64)>().prop_map(|(label, delta)| Command::NodeCounts { label, delta }),
+    ];
+    prop_oneof![9 => records, 6 => index_command(), 2 => counts].boxed()
+}
+
+/// Any entry.
+pub fn entry() -> BoxedStrategy<Entry> {
+    let start = (any::<(i32, i32, i64, i64)>(), bytes(20)).prop_map(|(fields, header)| {
+        let (master_id, author_id, time, last_tx_id) = fields;
+        Entry::Start(Start { master_id, author_id, time, last_tx_id, additional_header: header })
+    });
+    let natural = || 0..=i64::MAX.cast_unsigned();
+    prop_oneof![
+        1 => start,
+        5 => command().prop_map(Entry::Command),
+        1 => any::<(i64, i64)>().prop_map(|(tx_id, time)| Entry::Commit(Commit { tx_id, time })),
+        1 => (natural(), natural()).prop_map(|(version, at)| Entry::CheckPoint(position(version, at))),
+    ]
+    .boxed()
+}
