@@ -61,6 +61,22 @@ fn huge_and_negative_lengths_are_errors_at_once() {
 }
 
 #[test]
+fn an_additional_header_of_more_than_1024_bytes_is_an_error_at_its_length() {
+    for (length, is_read) in [(1024, true), (1025, false), (1 << 20, false)] {
+        let head = format!("fa 01 00*24 {length:08x} 00*{length}");
+        let commit = "fa 05 00*7 05 00*8";
+        let log = bytes(&format!("{head} {commit}"));
+        match BatchReader::new(&log[..], 1000).next_batch() {
+            Ok(batch) => assert!(is_read && batch.is_some(), "{length}"),
+            Err(error) => {
+                assert!(!is_read && !error.is_incomplete(), "{length}: {error}");
+                assert_eq!(error.offset_bytes, 1026, "{length}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn lengths_of_an_index_configuration_are_errors_at_once() {
     let head = "6e656f346a2d696e646578 00000001";
     for before in ["", "00000001", "00000001 00*4", "00000001 00*4 00000001 00*4", "00*4"] {

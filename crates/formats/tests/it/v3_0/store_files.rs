@@ -59,6 +59,13 @@ fn counts_files_are_whole_or_not_to_be_kept() {
         let error = check(&[&file[..], &vec![0; behind]].concat()).unwrap_err();
         assert!(error.offset_bytes >= file.len() as u64, "{behind}: {error}");
     }
+    // Out of order, or twice: of another moment.
+    for (from, to) in [(64, 96), (128, 64), (64, 160)] {
+        let mut other = file.clone();
+        other.copy_within(from..from + 32, to);
+        let error = check(&other).unwrap_err();
+        assert!(!error.is_incomplete(), "{from} to {to}: {error}");
+    }
     let half = file.len() - 32 - 3 * 32;
     file[half..].fill(0);
     check(&file).unwrap_err();

@@ -216,11 +216,13 @@ pub fn entry() -> BoxedStrategy<Entry> {
         Entry::Start(Start { master_id, author_id, time, last_tx_id, additional_header: header })
     });
     let natural = || 0..=i64::MAX.cast_unsigned();
+    let commit = any::<(i64, i64)>().prop_map(|(tx_id, time)| Commit { tx_id, time });
+    let check_point = (natural(), natural()).prop_map(|(version, at)| position(version, at));
     prop_oneof![
         1 => start,
         5 => command().prop_map(Entry::Command),
-        1 => any::<(i64, i64)>().prop_map(|(tx_id, time)| Entry::Commit(Commit { tx_id, time })),
-        1 => (natural(), natural()).prop_map(|(version, at)| Entry::CheckPoint(position(version, at))),
+        1 => commit.prop_map(Entry::Commit),
+        1 => check_point.prop_map(Entry::CheckPoint),
     ]
     .boxed()
 }
