@@ -1,9 +1,12 @@
 //! A small Bolt client: one connection, one query at a time, no hidden retries.
 //!
 //! Ours, since a test must know exactly what was sent and what was acknowledged: a driver that
-//! pools, retries and needs a runtime would blur both. Speaks Bolt 5.1 to 5.4.
+//! pools, retries and needs a runtime would blur both. Speaks Bolt 5.1 to 5.4, and 1 with a server
+//! of 3.0: the messages are framed and packed alike, so that costs little more than a table of who
+//! says what, and a load over it is as fast. Its HTTP would have been another client.
 
 mod bookmark;
+mod cypher;
 mod value;
 
 use std::io::{BufReader, Read, Write};
@@ -28,8 +31,9 @@ pub type Rows = Vec<Vec<Value>>;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const MAGIC: [u8; 4] = [0x60, 0x60, 0xb0, 0x17];
-/// 5.4 and three minor versions below it; the three other proposals are unused.
-const PROPOSALS: [u8; 16] = [0, 3, 4, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// 5.4 and three minor versions below it, and 1; the two other proposals are unused.
+const PROPOSALS: [u8; 16] = [0, 3, 4, 5, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+const AGENT: &str = "neo4j-backup-testkit/0.1";
 const CHUNK_SIZE_MAX: usize = 0xffff;
 
 const HELLO: u8 = 0x01;
@@ -60,6 +64,11 @@ impl Failure {
         self.code.starts_with("Neo.TransientError.")
     }
 
+    /// Whether 3.0, which has no `IF EXISTS`, was asked to drop what is not there.
+    pub fn is_nothing_to_drop(&self) -> bool {
+        self.code.ends_with("DropFailed") && self.message.contains("No such ")
+    }
+
     /// Whether an index is in the way of a constraint of the same name.
     pub fn is_index_in_the_way(&self) -> bool {
         self.code == "Neo.ClientError.Schema.IndexWithNameAlreadyExists"
@@ -81,7 +90,7 @@ pub struct Address {
     pub socket: SocketAddr,
     /// The password of the user `neo4j`.
     pub password: String,
-    /// The database that queries run on.
+    /// The database that queries run on; 3.0 has only one and is not told.
     pub database: String,
 }
 
@@ -92,10 +101,20 @@ impl Address {
     }
 }
 
+/// What the server chose to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    /// 3.0: without databases, bookmarks, and messages for transactions, which are statements.
+    V1,
+    /// From 5 on.
+    V5,
+}
+
 /// An authenticated connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: BufReader<TcpStream>,
+    protocol: Protocol,
     database: String,
     in_transaction: bool,
 }
@@ -108,28 +127,46 @@ impl Connection {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(limit))?;
         socket.set_write_timeout(Some(limit))?;
-        let mut connection = Connection {
-            stream: BufReader::new(socket),
-            database: address.database.clone(),
-            in_transaction: false,
-        };
-        connection.shake_hands()?;
-        let agent = params! { "product" => "neo4j-backup-testkit/0.1" };
-        let hello = params! { "user_agent" => "neo4j-backup-testkit/0.1", "bolt_agent" => agent };
-        connection.ask(HELLO, vec![hello.into()])?;
-        let logon = params! {
-            "scheme" => "basic", "principal" => "neo4j", "credentials" => &*address.password,
-        };
-        connection.ask(LOGON, vec![logon.into()])?;
+        let mut stream = BufReader::new(socket);
+        let protocol = shake_hands(&mut stream)?;
+        let database = address.database.clone();
+        let mut connection = Connection { stream, protocol, database, in_transaction: false };
+        connection.log_on(&address.password)?;
         Ok(connection)
     }
 
-    /// Runs a query, in the open transaction if there is one, and returns all rows.
+    fn log_on(&mut self, password: &str) -> Result<()> {
+        let token = params! {
+            "scheme" => "basic", "principal" => "neo4j", "credentials" => password,
+        };
+        match self.protocol {
+            Protocol::V1 => self.ask(HELLO, vec![AGENT.into(), token.into()])?,
+            Protocol::V5 => {
+                let agent = params! { "product" => AGENT };
+                let hello = params! { "user_agent" => AGENT, "bolt_agent" => agent };
+                self.ask(HELLO, vec![hello.into()])?;
+                self.ask(LOGON, vec![token.into()])?
+            }
+        };
+        Ok(())
+    }
+
+    /// Runs a query, in the open transaction if there is one, and returns all rows. A server of 3.0
+    /// gets it in its own words, see the module `cypher`.
     pub fn run(&mut self, query: &str, params: Map) -> Result<Rows> {
-        let extra = if self.in_transaction { Map::new() } else { self.on_database() };
-        let pull = params! { "n" => -1 };
-        self.send(RUN, vec![query.into(), params.into(), extra.into()])?;
-        self.send(PULL, vec![pull.into()])?;
+        match self.protocol {
+            Protocol::V1 => {
+                let query = cypher::of_3_0(query);
+                self.send(RUN, vec![query.into(), params.into()])?;
+                self.send(PULL, vec![])?;
+            }
+            Protocol::V5 => {
+                let extra = if self.in_transaction { Map::new() } else { self.on_database() };
+                let pull = params! { "n" => -1 };
+                self.send(RUN, vec![query.into(), params.into(), extra.into()])?;
+                self.send(PULL, vec![pull.into()])?;
+            }
+        }
         let run = self.receive();
         let pulled = self.receive();
         match (run, pulled) {
@@ -156,25 +193,41 @@ impl Connection {
     /// Opens a transaction.
     pub fn begin(&mut self) -> Result<()> {
         ensure!(!self.in_transaction, "a transaction is open already");
-        let database = self.on_database();
-        self.ask(BEGIN, vec![database.into()])?;
+        match self.protocol {
+            Protocol::V1 => drop(self.query("BEGIN")?),
+            Protocol::V5 => {
+                let database = self.on_database();
+                self.ask(BEGIN, vec![database.into()])?;
+            }
+        }
         self.in_transaction = true;
         Ok(())
     }
 
     /// Commits the open transaction; when this returns, the server has acknowledged it. Returns the
     /// database's last transaction: this one, or a later one of somebody else (seen on 2026.08.1).
-    pub fn commit(&mut self) -> Result<u64> {
-        let summary = self.ask(COMMIT, vec![])?;
+    /// `None` of 3.0, which tells nobody: bookmarks came with 3.1.
+    pub fn commit(&mut self) -> Result<Option<u64>> {
+        let summary = match self.protocol {
+            Protocol::V1 => {
+                self.query("COMMIT")?;
+                self.in_transaction = false;
+                return Ok(None);
+            }
+            Protocol::V5 => self.ask(COMMIT, vec![])?,
+        };
         self.in_transaction = false;
         let bookmark = summary.get("bookmark").and_then(Value::as_str);
-        bookmark::tx_id(bookmark.context("a commit without a bookmark")?)
+        bookmark::tx_id(bookmark.context("a commit without a bookmark")?).map(Some)
     }
 
     /// Rolls the open transaction back; nothing to do if a failure has done so.
     pub fn rollback(&mut self) -> Result<()> {
         if self.in_transaction {
-            self.ask(ROLLBACK, vec![])?;
+            match self.protocol {
+                Protocol::V1 => drop(self.query("ROLLBACK")?),
+                Protocol::V5 => drop(self.ask(ROLLBACK, vec![])?),
+            }
             self.in_transaction = false;
         }
         Ok(())
@@ -182,15 +235,6 @@ impl Connection {
 
     fn on_database(&self) -> Map {
         params! { "db" => &*self.database }
-    }
-
-    fn shake_hands(&mut self) -> Result<()> {
-        let socket = self.stream.get_mut();
-        socket.write_all(&[&MAGIC[..], &PROPOSALS].concat())?;
-        let mut chosen = [0; 4];
-        self.stream.read_exact(&mut chosen).context("Bolt handshake")?;
-        ensure!(chosen[3] == 5, "the server speaks none of Bolt 5.1 to 5.4: {chosen:?}");
-        Ok(())
     }
 
     fn ask(&mut self, message: u8, fields: Vec<Value>) -> Result<Map> {
@@ -264,6 +308,17 @@ impl Connection {
         let value = Value::unpack(&mut rest)?;
         ensure!(rest.is_empty(), "{} bytes after a Bolt message", rest.len());
         Ok(value)
+    }
+}
+
+fn shake_hands(stream: &mut BufReader<TcpStream>) -> Result<Protocol> {
+    stream.get_mut().write_all(&[&MAGIC[..], &PROPOSALS].concat())?;
+    let mut chosen = [0; 4];
+    stream.read_exact(&mut chosen).context("Bolt handshake")?;
+    match chosen[3] {
+        1 => Ok(Protocol::V1),
+        5 => Ok(Protocol::V5),
+        _ => bail!("the server speaks none of Bolt 1 and 5.1 to 5.4: {chosen:?}"),
     }
 }
 

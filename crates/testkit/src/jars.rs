@@ -9,9 +9,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::process;
-use crate::versions::Version;
+use crate::versions::{Generation, Version};
 
 const FETCH_LIMIT: Duration = Duration::from_secs(1800);
+
+/// What Bolt of 3.0 packs strings with looks into `java.lang.String`, which is another one since
+/// Java 9, and then no connection gets an answer. Neo4j has a plain one for a JVM that has not got this
+/// class. A folder of its name, first in the class path, makes that so: what cannot be read is not
+/// there to a class loader. The jars stay as they are.
+const NEEDS_JAVA_8: &str = "org/neo4j/bolt/v1/packstream/utf8/SunMiscUTF8Encoder.class";
 
 /// The folder of everything kept for `version`; `NEO4J_BACKUP_TEST_CACHE` moves it.
 pub fn cache_dir(version: &Version) -> PathBuf {
@@ -19,6 +25,8 @@ pub fn cache_dir(version: &Version) -> PathBuf {
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/testkit"),
         PathBuf::from,
     );
+    // Programs that use it run elsewhere.
+    let root = std::path::absolute(&root).unwrap_or(root);
     root.join(format!("neo4j-{}", version.name))
 }
 
@@ -69,7 +77,13 @@ pub fn java(version: &Version, flags: &[&str], main_class: &str) -> Result<Comma
     let java = crate::jdk::find(version.java)?.join("bin/java");
     let mut command = process::bound_to_us(&java);
     command.args(version.jvm_flags).args(flags);
-    command.arg("-cp").arg(jars(version)?.join("*")).arg(main_class);
+    let mut class_path = jars(version)?.join("*").into_os_string();
+    if version.generation == Generation::Three {
+        let hidden = cache_dir(version).join("hidden");
+        fs::create_dir_all(hidden.join(NEEDS_JAVA_8))?;
+        class_path = env::join_paths([hidden.as_os_str(), &class_path])?;
+    }
+    command.arg("-cp").arg(class_path).arg(main_class);
     Ok(command)
 }
 
@@ -79,12 +93,14 @@ fn which(program: &str) -> Option<PathBuf> {
 }
 
 fn pom_of(version: &Version) -> String {
+    let (group, artifact) = version.generation.artifact();
     format!(
         "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">\n\
          <modelVersion>4.0.0</modelVersion>\n\
          <groupId>testkit</groupId><artifactId>jars</artifactId><version>1</version>\n\
          <packaging>pom</packaging>\n\
-         <dependencies><dependency><groupId>org.neo4j</groupId><artifactId>neo4j</artifactId>\
+         <dependencies><dependency><groupId>{group}</groupId>\
+         <artifactId>{artifact}</artifactId>\
          <version>{}</version></dependency></dependencies>\n\
          </project>\n",
         version.name

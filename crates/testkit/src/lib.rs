@@ -33,6 +33,7 @@
 //! ```
 
 pub mod admin;
+pub mod backup_tool;
 pub mod bolt;
 pub mod certificates;
 pub mod consistency;

@@ -4,6 +4,12 @@
 //! counter of `(:Writer {id: w})`, adds a `(:Seq {writer, n})` that says what else it did, makes a
 //! chain of `(:Item {writer, n})`, ties some to a dense `(:Hub)`, changes the items of an earlier
 //! transaction and deletes those of another. [`crate::verdict`] knows what must follow.
+//!
+//! **Order.** A writer's own numbers say which of its transactions must be there. To tell how those
+//! of different writers follow each other, each `Seq` notes the counters of all writers as its
+//! transaction saw them: those were committed before it, so a database that has it has them. This
+//! needs no ids, which 3.0 tells no client, and no lock that would make the writers wait for each
+//! other, which would hide what goes wrong when commits overlap.
 
 mod churn;
 mod history;
@@ -19,6 +25,7 @@ use anyhow::{Context as _, Result};
 
 use crate::bolt::Address;
 use crate::server::Server;
+use crate::versions::Generation;
 
 pub use history::{Attempt, Bounds, Expected, History, Latency, User};
 
@@ -33,7 +40,7 @@ pub struct LoadOptions {
     pub kept: usize,
     /// Time between two changes of the schema; `None` for no changes.
     pub schema_every: Option<Duration>,
-    /// Time between two changes of users; `None` for no changes.
+    /// Time between two changes of users; `None` for no changes. A database of 3.0 has no users.
     pub users_every: Option<Duration>,
     /// Where the random choices begin.
     pub seed: u64,
@@ -89,6 +96,7 @@ impl fmt::Display for Totals {
 #[derive(Debug)]
 struct Shared {
     address: Address,
+    generation: Generation,
     history: Arc<History>,
     stop: AtomicBool,
     failure: Mutex<Option<anyhow::Error>>,
@@ -128,13 +136,15 @@ impl Load {
     /// A database that had a load before is continued where that one ended.
     pub fn start(server: &Server, options: LoadOptions) -> Result<Load> {
         let address = server.address();
+        let generation = server.version().generation;
         let mut writers = Vec::new();
         for id in 0..options.writers {
-            writers.push(writer::Writer::prepare(id, &address, &options)?);
+            writers.push(writer::Writer::prepare(id, generation, &address, &options)?);
         }
         let starts = writers.iter().map(writer::Writer::committed).collect::<Vec<_>>();
         let shared = Arc::new(Shared {
             address,
+            generation,
             history: Arc::new(History::new(&starts)),
             stop: AtomicBool::new(false),
             failure: Mutex::new(None),
@@ -149,7 +159,8 @@ impl Load {
         if let Some(every) = options.schema_every {
             load.spawn("schema".to_owned(), move |shared| churn::schema(shared, every));
         }
-        if let Some(every) = options.users_every {
+        let users = (generation == Generation::Five).then_some(options.users_every);
+        if let Some(every) = users.flatten() {
             load.spawn("users".to_owned(), move |shared| churn::users(shared, every));
         }
         Ok(load)

@@ -1,29 +1,37 @@
 //! The schema of the load: what `seed` creates, what stays, and what comes and goes.
 
+use crate::versions::Generation;
+
 /// One index or constraint of the load.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    /// Its name.
+    /// Its name; in 3.0, which gives none, what the server calls it: `INDEX ON :Item(n)`.
     pub name: &'static str,
-    /// What follows the name in `CREATE ... <name> IF NOT EXISTS`.
-    pub kind: &'static str,
-    /// What it covers.
-    pub on: &'static str,
+    /// What stands before and after the name in `CREATE ... <name> IF NOT EXISTS FOR ...`; `None`
+    /// in 3.0, where `CREATE` and what the server calls it is the statement, and may be repeated.
+    named: Option<(&'static str, &'static str)>,
 }
 
 impl Rule {
     /// The statement that creates it, unless it exists.
     pub fn create(&self) -> String {
-        format!("CREATE {} {} IF NOT EXISTS FOR {}", self.kind, self.name, self.on)
+        match self.named {
+            Some((kind, on)) => format!("CREATE {kind} {} IF NOT EXISTS FOR {on}", self.name),
+            None => format!("CREATE {}", self.name),
+        }
     }
 
-    /// The statement that drops it, if it exists.
+    /// The statement that drops it, if it exists; in 3.0 it is refused when it does not
+    /// ([`crate::bolt::Failure::is_nothing_to_drop`]).
     pub fn drop(&self) -> String {
         let what = if self.is_constraint() { "CONSTRAINT" } else { "INDEX" };
-        format!("DROP {what} {} IF EXISTS", self.name)
+        match self.named {
+            Some(_) => format!("DROP {what} {} IF EXISTS", self.name),
+            None => format!("DROP {}", self.name),
+        }
     }
 
-    /// The statement that drops what is left of a constraint whose creation was cut off.
+    /// The statement that drops what is left of a constraint whose creation was cut off, from 5 on.
     ///
     /// A constraint is created in several transactions: its index, then the constraint. A server that
     /// is killed between them starts again with an index that stays `POPULATING` and belongs to no
@@ -33,21 +41,40 @@ impl Rule {
         format!("DROP INDEX {} IF EXISTS", self.name)
     }
 
-    /// Whether it is a constraint, which has an index of the same name.
+    /// Whether it is a constraint, which from 5 on has an index of the same name.
     pub fn is_constraint(&self) -> bool {
-        self.kind == "CONSTRAINT"
+        self.named.map_or(self.name, |(kind, _)| kind).starts_with("CONSTRAINT")
     }
 }
 
 const fn rule(kind: &'static str, name: &'static str, on: &'static str) -> Rule {
-    Rule { name, kind, on }
+    Rule { name, named: Some((kind, on)) }
+}
+
+const fn unnamed(name: &'static str) -> Rule {
+    Rule { name, named: None }
+}
+
+/// Created by `seed` and never dropped.
+pub const fn lasting(generation: Generation) -> &'static [Rule] {
+    match generation {
+        Generation::Three => LASTING_3_0,
+        Generation::Five => LASTING,
+    }
+}
+
+/// Created and dropped while the load runs.
+pub const fn passing(generation: Generation) -> &'static [Rule] {
+    match generation {
+        Generation::Three => PASSING_3_0,
+        Generation::Five => PASSING,
+    }
 }
 
 const VECTOR_OF_8: &str = "(i:Item) ON (i.vec) OPTIONS {indexConfig: \
                            {`vector.dimensions`: 8, `vector.similarity_function`: 'cosine'}}";
 
-/// Created by `seed` and never dropped.
-pub const LASTING: &[Rule] = &[
+const LASTING: &[Rule] = &[
     rule("CONSTRAINT", "account_id", "(a:Account) REQUIRE a.id IS UNIQUE"),
     rule("CONSTRAINT", "writer_id", "(w:Writer) REQUIRE w.id IS UNIQUE"),
     rule("CONSTRAINT", "hub_id", "(h:Hub) REQUIRE h.id IS UNIQUE"),
@@ -61,8 +88,7 @@ pub const LASTING: &[Rule] = &[
     rule("RANGE INDEX", "next_n", "()-[r:NEXT]-() ON (r.n)"),
 ];
 
-/// Created and dropped while the load runs.
-pub const PASSING: &[Rule] = &[
+const PASSING: &[Rule] = &[
     rule("RANGE INDEX", "passing_range", "(i:Item) ON (i.i, i.len)"),
     rule("TEXT INDEX", "passing_text", "(a:Seq) ON (a.note)"),
     rule("FULLTEXT INDEX", "passing_words", "(n:Item|Seq) ON EACH [n.text, n.note]"),
@@ -72,4 +98,19 @@ pub const PASSING: &[Rule] = &[
         "(s:Seq) ON (s.vec) OPTIONS {indexConfig: \
          {`vector.dimensions`: 8, `vector.similarity_function`: 'euclidean'}}"
     }),
+];
+
+const LASTING_3_0: &[Rule] = &[
+    unnamed("CONSTRAINT ON ( account:Account ) ASSERT account.id IS UNIQUE"),
+    unnamed("CONSTRAINT ON ( writer:Writer ) ASSERT writer.id IS UNIQUE"),
+    unnamed("CONSTRAINT ON ( hub:Hub ) ASSERT hub.id IS UNIQUE"),
+    unnamed("INDEX ON :Seq(n)"),
+    unnamed("INDEX ON :Item(n)"),
+    unnamed("INDEX ON :Item(text)"),
+];
+
+const PASSING_3_0: &[Rule] = &[
+    unnamed("INDEX ON :Item(len)"),
+    unnamed("INDEX ON :Seq(note)"),
+    unnamed("CONSTRAINT ON ( item:Item ) ASSERT item.serial IS UNIQUE"),
 ];

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::bolt::{Address, Connection};
-use crate::versions::Version;
+use crate::versions::{Generation, Version};
 use crate::{admin, jars, process};
 
 pub use conf::Settings;
@@ -96,14 +96,17 @@ impl Builder {
         };
         fs::create_dir_all(home.join("conf")).context("create the server's home")?;
         let home = home.canonicalize()?;
-        if !home.join("data/databases/system").exists() {
-            set_initial_password(&self.version, &home, &self.password)?;
+        match self.version.generation {
+            // It asks for no password, see `conf`.
+            Generation::Three => {}
+            Generation::Five if home.join("data/databases/system").exists() => {}
+            Generation::Five => set_initial_password(&self.version, &home, &self.password)?,
         }
         let mut server = Server {
             builder: self,
             home,
             child: None,
-            socket: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            sockets: Sockets::any(),
             started_in: Duration::ZERO,
             _temporary: temporary,
         };
@@ -112,13 +115,42 @@ impl Builder {
     }
 }
 
+/// Where a server listens; only one of 3.0 uses the last two.
+#[derive(Debug, Clone, Copy)]
+struct Sockets {
+    bolt: SocketAddr,
+    http: SocketAddr,
+    backup: SocketAddr,
+}
+
+impl Sockets {
+    fn any() -> Sockets {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Sockets { bolt: any, http: any, backup: any }
+    }
+
+    /// These where they are free, and others. They are closed again before the server binds them.
+    fn free(self) -> Result<Sockets> {
+        let Sockets { bolt, http, backup } = self;
+        // All are held until the last is found, so that no two are the same.
+        let held = [hold(bolt)?, hold(http)?, hold(backup)?];
+        let [bolt, http, backup] = held.each_ref().map(TcpListener::local_addr);
+        Ok(Sockets { bolt: bolt?, http: http?, backup: backup? })
+    }
+}
+
+fn hold(wanted: SocketAddr) -> Result<TcpListener> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Ok(TcpListener::bind(wanted).or_else(|_| TcpListener::bind(any))?)
+}
+
 /// A server that was started; dropping it kills the process.
 #[derive(Debug)]
 pub struct Server {
     builder: Builder,
     home: PathBuf,
     child: Option<Child>,
-    socket: SocketAddr,
+    sockets: Sockets,
     started_in: Duration,
     _temporary: Option<TempDir>,
 }
@@ -129,7 +161,7 @@ impl Server {
         Builder {
             version: *version,
             home: None,
-            settings: Settings::default(),
+            settings: Settings::of(version.generation),
             heap: "512m".to_owned(),
             jvm_flags: Vec::new(),
             password: PASSWORD.to_owned(),
@@ -138,14 +170,14 @@ impl Server {
         }
     }
 
-    /// Starts a stopped or killed server once more, on the same port if it is still free.
+    /// Starts a stopped or killed server once more, on the same ports if they are still free.
     pub fn start_again(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "the server runs already");
         for attempt in 1.. {
             let result = self.try_start();
             let Err(error) = result else { break };
             self.kill().ok();
-            self.socket.set_port(0);
+            self.sockets = Sockets::any();
             // Another process took the port between our look and the server's.
             let taken = format!("{error:#}").contains("Address already in use");
             if !taken || attempt == ANOTHER_PORT_TRIES {
@@ -157,13 +189,15 @@ impl Server {
 
     fn try_start(&mut self) -> Result<()> {
         let begun = Instant::now();
-        self.socket = free_port(self.socket)?;
-        fs::write(self.conf(), self.builder.settings.text(self.socket))?;
+        self.sockets = self.sockets.free()?;
+        fs::write(self.conf(), self.builder.settings.text(&self.sockets))?;
         let heap = format!("-Xmx{}", self.builder.heap);
         let mut flags = vec!["-Xms128m", &heap];
         flags.extend(self.builder.jvm_flags.iter().map(String::as_str));
-        let version = &self.builder.version;
-        let mut command = jars::java(version, &flags, version.main_class)?;
+        let version = self.builder.version;
+        let mut command = jars::java(&version, &flags, version.main_class)?;
+        // 3.0.0 knows no `--home-dir`: its home is where it runs.
+        command.current_dir(&self.home);
         command.arg(format!("--home-dir={}", self.home.display()));
         command.arg(format!("--config-dir={}", self.home.join("conf").display()));
         let log_dir = self.home.join("logs");
@@ -172,18 +206,23 @@ impl Server {
         let log = ready::LogTail::new(&log_dir);
         let stdout = File::create(log_dir.join("stdout.log"))?;
         command.stdout(stdout.try_clone()?).stderr(stdout);
-        let child = self.child.insert(process::spawn(command)?);
-        let database =
-            self.builder.wait_for_user_database.then(|| self.builder.settings.user_database());
-        let address = Address {
-            socket: self.socket,
-            password: self.builder.password.clone(),
-            database: "system".to_owned(),
-        };
-        ready::wait(child, &address, database.as_deref(), self.builder.ready_limit)
+        self.child = Some(process::spawn(command)?);
+        self.wait_until_ready()
             .with_context(|| format!("start Neo4j {}\n{}", version.name, log.since()))?;
         self.started_in = begun.elapsed();
         Ok(())
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let database =
+            self.builder.wait_for_user_database.then(|| self.builder.settings.user_database());
+        let (address, http) = (self.address(), self.sockets.http);
+        let generation = self.version().generation;
+        let child = self.child.as_mut().context("the server does not run")?;
+        ready::wait(child, self.builder.ready_limit, || match generation {
+            Generation::Three => ready::one_database(&address, http),
+            Generation::Five => ready::databases(&address.database("system"), database.as_deref()),
+        })
     }
 
     /// Stops the server cleanly (SIGTERM) and says how long that took.
@@ -223,7 +262,7 @@ impl Server {
     /// Where clients connect, for the user database.
     pub fn address(&self) -> Address {
         Address {
-            socket: self.socket,
+            socket: self.sockets.bolt,
             password: self.builder.password.clone(),
             database: self.builder.settings.user_database(),
         }
@@ -231,7 +270,17 @@ impl Server {
 
     /// `bolt://127.0.0.1:<port>`.
     pub fn bolt_uri(&self) -> String {
-        format!("bolt://{}", self.socket)
+        format!("bolt://{}", self.sockets.bolt)
+    }
+
+    /// Where a server of 3.0 listens for HTTP.
+    pub fn http_address(&self) -> SocketAddr {
+        self.sockets.http
+    }
+
+    /// Where a server of 3.0 listens for its own backup tool.
+    pub fn backup_address(&self) -> SocketAddr {
+        self.sockets.backup
     }
 
     /// The id of the process, which is the JVM's own.
@@ -254,6 +303,11 @@ impl Server {
         self.home.join("data")
     }
 
+    /// The folder of the user database's stores; in 3.0 of its logs too.
+    pub fn database_dir(&self) -> PathBuf {
+        self.data_dir().join("databases").join(self.builder.settings.user_database())
+    }
+
     /// `<home>/conf/neo4j.conf`, written anew at each start.
     pub fn conf(&self) -> PathBuf {
         self.home.join("conf/neo4j.conf")
@@ -271,13 +325,6 @@ impl Drop for Server {
             eprintln!("testkit: {error:#}");
         }
     }
-}
-
-/// `wanted` if it is free; port 0 yields any. It is closed again before the server binds it.
-fn free_port(wanted: SocketAddr) -> Result<SocketAddr> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let listener = TcpListener::bind(wanted).or_else(|_| TcpListener::bind(any))?;
-    Ok(listener.local_addr()?)
 }
 
 /// Neo4j's own tool takes 5 s for this, so what it wrote once is kept beside the jars.

@@ -3,6 +3,7 @@
 //! Everything found is collected: a report that stops at the first finding hides the others.
 
 mod checks;
+mod indexes;
 mod items;
 
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use anyhow::Result;
 use crate::bolt::{Connection, Failure};
 use crate::load::Expected;
 use crate::server::Server;
+use crate::versions::Generation;
 
 /// Findings of one check that are told in full; the rest is counted.
 const TOLD_MAX: usize = 20;
@@ -102,16 +104,20 @@ impl fmt::Display for Verdict {
 ///
 /// Waits for the indexes to come online first, since a restored server builds them anew.
 pub fn examine(server: &Server, expected: &Expected) -> Verdict {
+    let generation = server.version().generation;
     let mut verdict = Verdict::default();
     let begun = Instant::now();
     verdict.check("schema", server.connect(), |connection, found, figures| {
-        figures.indexes = checks::schema(connection, found)?;
+        figures.indexes = checks::schema(connection, generation, found)?;
         figures.indexes_online_after = begun.elapsed();
         Ok(())
     });
     verdict.check("writers", server.connect(), |connection, found, figures| {
         figures.writers = checks::writers(connection, &expected.writers, found)?;
         Ok(())
+    });
+    verdict.check("order", server.connect(), |connection, found, figures| {
+        checks::order(connection, &figures.writers, found)
     });
     verdict.check("accounts", server.connect(), |connection, found, _| {
         checks::accounts(connection, found)
@@ -121,14 +127,23 @@ pub fn examine(server: &Server, expected: &Expected) -> Verdict {
         Ok(())
     });
     verdict.check("content", server.connect(), |connection, found, _| {
-        items::content(connection, found)
+        items::content(connection, generation, found)
     });
     verdict.check("indexes", server.connect(), |connection, found, _| {
-        checks::indexes_agree(connection, found)
+        indexes::agree(connection, generation, found)
     });
-    verdict.check("vector index", server.connect(), |connection, found, _| {
-        checks::vector_index(connection, found)
-    });
+    match generation {
+        Generation::Three => {
+            verdict.check("legacy index", server.connect(), |connection, found, _| {
+                indexes::legacy_values(connection, found)
+            });
+        }
+        Generation::Five => {
+            verdict.check("vector index", server.connect(), |connection, found, _| {
+                indexes::vector(connection, found)
+            });
+        }
+    }
     verdict.check("totals", server.connect(), |connection, found, figures| {
         (figures.nodes, figures.relationships) = checks::totals(connection, found)?;
         Ok(())
@@ -136,7 +151,7 @@ pub fn examine(server: &Server, expected: &Expected) -> Verdict {
     verdict
 }
 
-/// Examines the users of a running server whose `system` was copied while the load ran.
+/// Examines the users of a running server from 5 on whose `system` was copied while the load ran.
 ///
 /// Separate, since `system` and the user database are copied at different times, and since a
 /// restore of the user database alone keeps the target's users.

@@ -2,19 +2,43 @@
 
 use std::io::Write as _;
 
-/// A version of Neo4j Community and what it takes to run it.
+/// A version of Neo4j and what it takes to run it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version {
     /// As Maven names it: `5.26.30`.
     pub name: &'static str,
+    /// Its settings, its words and its files.
+    pub generation: Generation,
     /// Java versions that it runs on, the preferred one first.
     pub java: &'static [u32],
     /// The class that starts the server.
     pub main_class: &'static str,
     /// Flags for the JVM; the opened packages are what makes Neo4j preallocate its logs.
     pub jvm_flags: &'static [&'static str],
-    /// The kernel version byte that a new database writes.
+    /// The kernel version byte that a new database writes; in 3.0 the byte at its place, which is
+    /// the version of the log entry.
     pub kernel_version: u8,
+}
+
+/// What servers have in common that are driven alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// 3.0 Enterprise: one database with its logs beside its stores, no users in it, legacy
+    /// indexes, an online backup; Bolt 1 and the Cypher of its time.
+    Three,
+    /// Community from 5 on: a user database and `system`, Bolt 5.
+    Five,
+}
+
+impl Generation {
+    /// What Maven must fetch, with all that it needs: group and artifact. That of 3.0 brings the
+    /// backup tool and the consistency checker with it.
+    pub const fn artifact(self) -> (&'static str, &'static str) {
+        match self {
+            Generation::Three => ("org.neo4j.app", "neo4j-server-enterprise"),
+            Generation::Five => ("org.neo4j", "neo4j"),
+        }
+    }
 }
 
 const OPENS: &[&str] = &[
@@ -32,14 +56,36 @@ const OPENS_JAVA_25: &[&str] = &[
     "--enable-native-access=ALL-UNNAMED",
 ];
 
+/// What 3.0, made for Java 8, looks into: its page cache and its way to tell of errors.
+const OPENS_3_0: &[&str] = &[
+    "--add-opens=java.base/java.nio=ALL-UNNAMED",
+    "--add-opens=java.base/java.io=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-opens=java.base/java.lang=ALL-UNNAMED",
+];
+
+const fn three(name: &'static str) -> Version {
+    Version {
+        name,
+        generation: Generation::Three,
+        java: &[17],
+        main_class: "org.neo4j.server.enterprise.EnterpriseEntryPoint",
+        jvm_flags: OPENS_3_0,
+        kernel_version: 0xfa,
+    }
+}
+
 const fn five(name: &'static str, kernel_version: u8) -> Version {
+    let generation = Generation::Five;
     let main_class = "org.neo4j.server.CommunityEntryPoint";
-    Version { name, java: &[17], main_class, jvm_flags: OPENS, kernel_version }
+    Version { name, generation, java: &[17], main_class, jvm_flags: OPENS, kernel_version }
 }
 
 const fn calendar(name: &'static str, kernel_version: u8) -> Version {
+    let generation = Generation::Five;
     let main_class = "org.neo4j.server.Neo4jCommunity";
-    Version { name, java: &[25], main_class, jvm_flags: OPENS_JAVA_25, kernel_version }
+    let jvm_flags = OPENS_JAVA_25;
+    Version { name, generation, java: &[25], main_class, jvm_flags, kernel_version }
 }
 
 /// The long-term support version.
@@ -49,6 +95,15 @@ pub const V2026_08: Version = calendar("2026.08.1", 32);
 
 /// Versions that tests run.
 pub const SUPPORTED: [Version; 2] = [V5_26, V2026_08];
+
+/// The first 3.0.
+pub const V3_0_0: Version = three("3.0.0");
+/// The newest 3.0 that Maven has.
+pub const V3_0_7: Version = three("3.0.7");
+
+/// Versions that tests of 3.0 run; a list of their own, since little that is tested of the others
+/// is true of them.
+pub const SUPPORTED_3_0: [Version; 2] = [V3_0_0, V3_0_7];
 
 /// Versions that only `make-fixtures` runs, one for each layout of a log entry.
 pub const FIXTURES_ONLY: [Version; 14] = [
@@ -68,12 +123,13 @@ pub const FIXTURES_ONLY: [Version; 14] = [
     calendar("2026.07.1", 31),
 ];
 
-/// The version of that name, of both tables.
+/// The version of that name, of all tables.
 pub fn find(name: &str) -> Option<Version> {
-    SUPPORTED.iter().chain(&FIXTURES_ONLY).find(|version| version.name == name).copied()
+    let mut all = SUPPORTED.iter().chain(&SUPPORTED_3_0).chain(&FIXTURES_ONLY);
+    all.find(|version| version.name == name).copied()
 }
 
-/// Names the versions that tests with real servers run: `5.26.30,2026.08.1`, or `none`.
+/// Names the versions that tests with real servers run: `3.0.0,5.26.30,2026.08.1`, or `none`.
 pub const VERSIONS_VARIABLE: &str = "NEO4J_BACKUP_TEST_VERSIONS";
 
 /// Set for the long run: all versions in every test, and many copies of each.
@@ -86,8 +142,18 @@ pub fn is_long_run() -> bool {
 
 /// Of the versions [`under_test`], only `ordinary` unless this is the long run.
 pub fn one_under_test(test: &str, ordinary: Version) -> Vec<Version> {
+    only(test, ordinary, under_test(test))
+}
+
+/// The versions of 3.0 that a test with real servers runs, chosen as those [`under_test`]: the
+/// first, and the newest in the long run.
+pub fn under_test_3_0(test: &str) -> Vec<Version> {
+    only(test, V3_0_0, chosen(test, &SUPPORTED_3_0))
+}
+
+fn only(test: &str, ordinary: Version, versions: Vec<Version>) -> Vec<Version> {
     let (run, later): (Vec<_>, Vec<_>) =
-        under_test(test).into_iter().partition(|version| is_long_run() || *version == ordinary);
+        versions.into_iter().partition(|version| is_long_run() || *version == ordinary);
     for version in later {
         let _ = writeln!(std::io::stderr(), "LONG RUN ONLY {test} on Neo4j {}", version.name);
     }
@@ -100,12 +166,16 @@ pub fn one_under_test(test: &str, ordinary: Version) -> Vec<Version> {
 /// A version left out is said on standard error in a line that begins with `SKIPPED`, since a
 /// test that ran nothing looks just like one that passed.
 pub fn under_test(test: &str) -> Vec<Version> {
+    chosen(test, &SUPPORTED)
+}
+
+fn chosen(test: &str, versions: &[Version]) -> Vec<Version> {
     let chosen = std::env::var(VERSIONS_VARIABLE).ok();
     let wanted = |version: &Version| match &chosen {
         Some(names) => names.split(',').any(|name| name.trim() == version.name),
         None => true,
     };
-    let (run, skipped) = SUPPORTED.into_iter().partition::<Vec<_>, _>(wanted);
+    let (run, skipped) = versions.iter().copied().partition::<Vec<_>, _>(wanted);
     for version in skipped {
         // Not captured by the test harness, unlike `eprintln!`.
         let _ = writeln!(std::io::stderr(), "SKIPPED {test} on Neo4j {}", version.name);

@@ -134,7 +134,7 @@ fn to_a_random_transaction(
     let mut connection = server.connect()?;
     connection.begin()?;
     connection.number("RETURN 1")?;
-    let last = connection.commit()?;
+    let last = connection.commit()?.context("no id")?;
     ensure!(last == id, "the server's last transaction is {last}, not {id}");
     verdict::examine(&server, &expected).into_result()?;
     server.stop()?;

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{Attempt, Shared, User};
 use crate::bolt::{Address, Connection, Failure};
-use crate::schema::{PASSING, Rule};
+use crate::schema::{Rule, passing};
 
 const QUERY_LIMIT: Duration = Duration::from_secs(120);
 const BEFORE_RETRY: Duration = Duration::from_millis(200);
@@ -16,11 +16,12 @@ const DROP_EVERY: usize = 3;
 /// Creates one passing rule after the other and drops the one before the last.
 pub(super) fn schema(shared: &Shared, every: Duration) -> Result<()> {
     let mut client = Client { shared, address: shared.address.clone(), connection: None };
+    let rules = passing(shared.generation);
     for step in 0.. {
         if step >= 2 {
-            client.run(&PASSING[(step - 2) % PASSING.len()].drop())?;
+            client.drop(&rules[(step - 2) % rules.len()])?;
         }
-        if client.create(&PASSING[step % PASSING.len()])?.is_none() {
+        if client.create(&rules[step % rules.len()])?.is_none() {
             break;
         }
         shared.schema_changes.fetch_add(if step >= 2 { 2 } else { 1 }, Ordering::Relaxed);
@@ -87,6 +88,14 @@ impl Client<'_> {
                 self.run(&rule.create())
             }
             result => result,
+        }
+    }
+
+    /// Drops a rule; in 3.0 an answer may have been lost, and then it is gone already.
+    fn drop(&mut self, rule: &Rule) -> Result<()> {
+        match self.run(&rule.drop()) {
+            Err(error) if error.downcast_ref().is_some_and(Failure::is_nothing_to_drop) => Ok(()),
+            result => result.map(drop),
         }
     }
 

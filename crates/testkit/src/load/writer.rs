@@ -11,6 +11,7 @@ use crate::bolt::{Address, Connection, Failure, Map, Value};
 use crate::params;
 use crate::random::Random;
 use crate::seed::{ACCOUNTS, HUBS};
+use crate::versions::Generation;
 
 const QUERY_LIMIT: Duration = Duration::from_secs(120);
 const BEFORE_RECONNECT: Duration = Duration::from_millis(200);
@@ -22,10 +23,11 @@ MATCH (a:Account {id: $low}) SET a.balance = a.balance + $amount \
 WITH a MATCH (b:Account {id: $high}) SET b.balance = b.balance - $amount RETURN count(b)";
 
 const CREATE: &str = "\
+MATCH (o:Writer) WITH o ORDER BY o.id WITH collect(o.n) AS seen \
 MATCH (w:Writer {id: $w}) WHERE w.n = $n - 1 SET w.n = $n \
-CREATE (w)-[:WROTE]->(s:Seq {writer: $w, n: $n}) SET s += $seq \
+CREATE (w)-[:WROTE]->(s:Seq {writer: $w, n: $n, seen: seen}) SET s += $seq \
 WITH w UNWIND $items AS item \
-CREATE (i:Item) SET i = item, i.place = point({x: $n, y: item.i}) \
+CREATE (i:Item) SET i = item \
 WITH i ORDER BY i.i WITH collect(i) AS items \
 FOREACH (k IN range(0, size(items) - 2) | FOREACH (a IN [items[k]] | FOREACH (b IN [items[k + 1]] | \
 CREATE (a)-[:NEXT {writer: $w, n: $n, i: k}]->(b)))) \
@@ -53,6 +55,7 @@ struct Live {
 /// A writer between two transactions.
 pub(super) struct Writer {
     id: u32,
+    generation: Generation,
     committed: u64,
     live: VecDeque<Live>,
     random: Random,
@@ -74,7 +77,12 @@ struct Plan {
 
 impl Writer {
     /// Creates the writer's counter, or continues from it.
-    pub(super) fn prepare(id: u32, address: &Address, options: &LoadOptions) -> Result<Writer> {
+    pub(super) fn prepare(
+        id: u32,
+        generation: Generation,
+        address: &Address,
+        options: &LoadOptions,
+    ) -> Result<Writer> {
         let mut connection = Connection::open(address, QUERY_LIMIT)?;
         let rows = connection.run(
             "MERGE (w:Writer {id: $w}) ON CREATE SET w.n = 0 RETURN w.n",
@@ -92,6 +100,7 @@ impl Writer {
         });
         Ok(Writer {
             id,
+            generation,
             committed: committed.try_into()?,
             live: live.collect::<Result<_>>()?,
             random: Random::new(options.seed ^ (u64::from(id) << 32)),
@@ -183,7 +192,7 @@ impl Writer {
         }
         connection.begin()?;
         self.statements(plan, connection)?;
-        connection.commit().map(Some)
+        connection.commit()
     }
 
     fn counter(&self, connection: &mut Connection) -> Result<u64> {
@@ -258,6 +267,11 @@ impl Writer {
             "text" => text, "vec" => vector, "nums" => numbers,
             "serial" => format!("{}-{n}-{i}", self.id),
         };
+        if self.generation == Generation::Five {
+            // a point of two dimensions: the code of its system, x and y
+            let place = vec![7203.into(), (n as f64).into(), f64::from(i).into()];
+            item.insert("place".to_owned(), Value::Struct(b'X', place));
+        }
         // beyond one dynamic record: 1 to 20 KB
         let blob: Option<(Value, usize)> = match self.random.below(24) {
             0 => {

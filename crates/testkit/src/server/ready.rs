@@ -1,6 +1,7 @@
 //! Waiting until a server really answers, and what to show when it does not.
 
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread;
@@ -27,22 +28,18 @@ impl fmt::Display for DatabaseFailed {
     }
 }
 
-/// Waits until `system`, and `database` if given, answer a query.
-///
-/// An open port is not enough: a database that failed to start leaves the server up. That one
-/// is reported at once, with the server's own words.
+/// Asks `probe` until it says that the server is ready, or that a database failed to start.
 pub(super) fn wait(
     child: &mut Child,
-    system: &Address,
-    database: Option<&str>,
     limit: Duration,
+    probe: impl Fn() -> Result<State>,
 ) -> Result<()> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait()? {
             bail!("the server ended by itself: {status}");
         }
-        match probe(system, database) {
+        match probe() {
             Ok(State::Ready) => return Ok(()),
             Ok(State::Failed(why)) => return Err(DatabaseFailed(why).into()),
             Ok(State::NotYet(why)) if Instant::now() >= deadline => {
@@ -56,13 +53,29 @@ pub(super) fn wait(
     }
 }
 
-enum State {
+/// What a server is, as far as a look tells.
+pub(super) enum State {
+    /// It answers queries.
     Ready,
+    /// It does not, for that reason.
     NotYet(String),
+    /// It never will.
     Failed(String),
 }
 
-fn probe(system: &Address, database: Option<&str>) -> Result<State> {
+/// Whether a server of 3.0 answers a query. HTTP opens last; one whose database does not start ends
+/// by itself.
+pub(super) fn one_database(address: &Address, http: SocketAddr) -> Result<State> {
+    Connection::open(address, ANSWER_LIMIT)?.number("RETURN 1")?;
+    TcpStream::connect_timeout(&http, ANSWER_LIMIT)?;
+    Ok(State::Ready)
+}
+
+/// Whether `system`, and `database` if given, answer a query.
+///
+/// An open port is not enough: a database that failed to start leaves the server up. That one
+/// is reported at once, with the server's own words.
+pub(super) fn databases(system: &Address, database: Option<&str>) -> Result<State> {
     let mut connection = Connection::open(system, ANSWER_LIMIT)?;
     let rows = connection.query(
         "SHOW DATABASES YIELD name, currentStatus, requestedStatus, statusMessage \

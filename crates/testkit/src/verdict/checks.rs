@@ -9,28 +9,57 @@ use anyhow::{Context as _, Result, ensure};
 use crate::bolt::{Connection, Rows};
 use crate::load::{Bounds, Expected};
 use crate::params;
-use crate::schema::{LASTING, PASSING, Rule};
+use crate::schema::{Rule, lasting, passing};
 use crate::seed::{ACCOUNTS, BALANCE, HUB_DEGREE, HUBS};
+use crate::versions::Generation;
 
 const ONLINE_LIMIT: Duration = Duration::from_secs(180);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
-/// The two that Neo4j itself makes, for labels and for relationship types.
-const LOOKUP_INDEXES: usize = 2;
+
+/// How a server tells of its schema.
+struct Catalogue {
+    /// Name, state and type of each index.
+    indexes: &'static str,
+    /// The name of each constraint.
+    constraints: &'static str,
+    /// Indexes that Neo4j itself makes, for labels and for relationship types.
+    lookups: usize,
+}
+
+const FIVE: Catalogue = Catalogue {
+    indexes: "SHOW INDEXES YIELD name, state, type RETURN name, state, type",
+    constraints: "SHOW CONSTRAINTS YIELD name RETURN name",
+    lookups: 2,
+};
+
+const THREE: Catalogue = Catalogue {
+    indexes: "CALL db.indexes() YIELD description, state, type \
+              RETURN description, upper(state), type",
+    constraints: "CALL db.constraints() YIELD description RETURN description",
+    lookups: 0,
+};
 
 /// Waits until all indexes are online; returns how many there are.
 ///
 /// What is left of the creation of a constraint is dropped, as after a crash
-/// ([`crate::schema::Rule::drop_unfinished`]).
-pub(super) fn schema(connection: &mut Connection, found: &mut Vec<String>) -> Result<usize> {
+/// ([`crate::schema::Rule::drop_unfinished`]); 3.0 does that itself.
+pub(super) fn schema(
+    connection: &mut Connection,
+    generation: Generation,
+    found: &mut Vec<String>,
+) -> Result<usize> {
+    let catalogue = match generation {
+        Generation::Three => THREE,
+        Generation::Five => FIVE,
+    };
     let deadline = Instant::now() + ONLINE_LIMIT;
-    let query = "SHOW INDEXES YIELD name, state, type RETURN name, state, type";
     let indexes = loop {
-        let rows = connection.query(query)?;
+        let rows = connection.query(catalogue.indexes)?;
         let waiting = rows.iter().any(|row| row[1].as_str() == Some("POPULATING"));
         if !waiting {
             break rows;
         }
-        if let Some(rule) = unfinished_constraint(connection)? {
+        if let Some(rule) = unfinished_constraint(connection, generation)? {
             eprintln!("the creation of {} was cut off: dropping its index", rule.name);
             connection.query(&rule.drop_unfinished())?;
             continue;
@@ -44,13 +73,15 @@ pub(super) fn schema(connection: &mut Connection, found: &mut Vec<String>) -> Re
         }
     }
     let lookups = indexes.iter().filter(|row| row[2].as_str() == Some("LOOKUP")).count();
-    if lookups != LOOKUP_INDEXES {
-        found.push(format!("{lookups} lookup indexes instead of {LOOKUP_INDEXES}"));
+    if lookups != catalogue.lookups {
+        found.push(format!("{lookups} lookup indexes instead of {}", catalogue.lookups));
     }
-    let constraints = names(&connection.query("SHOW CONSTRAINTS YIELD name RETURN name")?);
+    let constraints = names(&connection.query(catalogue.constraints)?);
     let indexes = names(&indexes);
-    for rule in LASTING {
-        if !indexes.contains(rule.name) {
+    for rule in lasting(generation) {
+        // In 3.0 a constraint's index is called otherwise.
+        let has_index = generation == Generation::Five || !rule.is_constraint();
+        if has_index && !indexes.contains(rule.name) {
             found.push(format!("no index {}", rule.name));
         }
         if rule.is_constraint() && !constraints.contains(rule.name) {
@@ -61,11 +92,17 @@ pub(super) fn schema(connection: &mut Connection, found: &mut Vec<String>) -> Re
 }
 
 /// The passing constraint of which there is only an index, populated no further.
-fn unfinished_constraint(connection: &mut Connection) -> Result<Option<&'static Rule>> {
+fn unfinished_constraint(
+    connection: &mut Connection,
+    generation: Generation,
+) -> Result<Option<&'static Rule>> {
+    if generation == Generation::Three {
+        return Ok(None);
+    }
     let query = "SHOW INDEXES YIELD name, state, owningConstraint \
                  WHERE state = 'POPULATING' AND owningConstraint IS NULL RETURN name";
     let populating = names(&connection.query(query)?);
-    let mut constraints = PASSING.iter().filter(|rule| rule.is_constraint());
+    let mut constraints = passing(generation).iter().filter(|rule| rule.is_constraint());
     Ok(constraints.find(|rule| populating.contains(rule.name)))
 }
 
@@ -119,6 +156,26 @@ pub(super) fn writers(
     Ok(last)
 }
 
+/// Of each writer there is what any transaction that is there saw committed (see [`crate::load`]).
+pub(super) fn order(
+    connection: &mut Connection,
+    writers: &[u64],
+    found: &mut Vec<String>,
+) -> Result<()> {
+    let rows = connection.query(
+        "MATCH (s:Seq) USING SCAN s:Seq UNWIND range(0, size(s.seen) - 1) AS id \
+         RETURN id, max(s.seen[id])",
+    )?;
+    for row in &rows {
+        let [id, seen] = numbers(row)?;
+        let last = usize::try_from(id).ok().and_then(|id| writers.get(id)).copied().unwrap_or(0);
+        if u64::try_from(seen)? > last {
+            found.push(format!("writer {id}: ends at {last}, but another writer saw its {seen}"));
+        }
+    }
+    Ok(())
+}
+
 /// Money moved, none came or went; the hubs kept what made them dense.
 pub(super) fn accounts(connection: &mut Connection, found: &mut Vec<String>) -> Result<()> {
     let query = "MATCH (a:Account) USING SCAN a:Account \
@@ -135,99 +192,6 @@ pub(super) fn accounts(connection: &mut Connection, found: &mut Vec<String>) -> 
     let near = connection.number("MATCH (:Account)-[r:NEAR]->(:Hub) RETURN count(r)")?;
     if near != i64::from(HUBS * HUB_DEGREE) {
         found.push(format!("{near} lasting relationships of {HUBS} hubs"));
-    }
-    Ok(())
-}
-
-/// The same things counted by the counts store, by a scan and through each kind of index.
-pub(super) fn indexes_agree(connection: &mut Connection, found: &mut Vec<String>) -> Result<()> {
-    let groups: &[(&str, &[(&str, &str)])] = &[
-        (
-            "items",
-            &[
-                ("counts store", "MATCH (i:Item) RETURN count(i)"),
-                ("label scan", "MATCH (i:Item) USING SCAN i:Item WHERE i.n > 0 RETURN count(i)"),
-                ("all nodes", "MATCH (i) WHERE 'Item' IN labels(i) RETURN count(i)"),
-                (
-                    "range index",
-                    "MATCH (i:Item) USING RANGE INDEX i:Item(n) WHERE i.n > 0 RETURN count(i)",
-                ),
-                (
-                    "text index",
-                    "MATCH (i:Item) USING TEXT INDEX i:Item(text) WHERE i.text CONTAINS 'item' \
-                     RETURN count(i)",
-                ),
-                (
-                    "point index",
-                    "MATCH (i:Item) USING POINT INDEX i:Item(place) WHERE point.withinBBox(i.place, \
-                     point({x: -1, y: -1}), point({x: 1000000000, y: 1000000000})) RETURN count(i)",
-                ),
-                (
-                    "fulltext index",
-                    "CALL db.index.fulltext.queryNodes('item_words', 'item') YIELD node \
-                     RETURN count(node)",
-                ),
-            ],
-        ),
-        (
-            "chain relationships",
-            &[
-                ("counts store", "MATCH ()-[r:NEXT]->() RETURN count(r)"),
-                ("from the nodes", "MATCH (i:Item)-[r:NEXT]->() WHERE r.n > 0 RETURN count(r)"),
-                (
-                    "range index",
-                    "MATCH ()-[r:NEXT]->() USING RANGE INDEX r:NEXT(n) WHERE r.n > 0 \
-                     RETURN count(r)",
-                ),
-            ],
-        ),
-        (
-            "accounts",
-            &[
-                ("counts store", "MATCH (a:Account) RETURN count(a)"),
-                (
-                    "unique index",
-                    "MATCH (a:Account) USING RANGE INDEX a:Account(id) WHERE a.id >= 0 \
-                     RETURN count(a)",
-                ),
-            ],
-        ),
-        (
-            "dense relationships",
-            &[
-                ("counts store", "MATCH ()-[r:AT]->() RETURN count(r)"),
-                ("degrees", "MATCH (h:Hub) RETURN coalesce(sum(COUNT { (h)<-[:AT]-() }), 0)"),
-                ("chains", "MATCH (h:Hub)<-[r:AT]-(i:Item) WHERE r.n = i.n RETURN count(r)"),
-            ],
-        ),
-    ];
-    for (what, ways) in groups {
-        let mut counts = Vec::new();
-        for (way, query) in *ways {
-            match connection.number(query) {
-                Ok(count) => counts.push((way, count)),
-                Err(error) if super::is_refusal(&error) => {
-                    found.push(format!("{what} by {way}: {error:#}"));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if counts.iter().any(|(_, count)| *count != counts[0].1) {
-            found.push(format!("{what} are counted differently: {counts:?}"));
-        }
-    }
-    Ok(())
-}
-
-/// The vector index finds neighbours; it is approximate by design, so it cannot count them all.
-pub(super) fn vector_index(connection: &mut Connection, found: &mut Vec<String>) -> Result<()> {
-    let items = connection.number("MATCH (i:Item) RETURN count(i)")?;
-    let near = connection.number(
-        "CALL db.index.vector.queryNodes('item_vector', 10, [1, 1, 1, 1, 1, 1, 1, 1]) \
-         YIELD node WHERE node:Item RETURN count(DISTINCT node)",
-    )?;
-    if near != items.min(10) {
-        found.push(format!("{near} neighbours of 10 wanted, among {items} items"));
     }
     Ok(())
 }

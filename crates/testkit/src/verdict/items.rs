@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::checks::numbers;
 use crate::bolt::{Connection, Value};
+use crate::versions::Generation;
 
 /// Writer and number of a transaction.
 type Key = (i64, i64);
@@ -63,23 +64,32 @@ pub(super) fn complete(connection: &mut Connection, found: &mut Vec<String>) -> 
 }
 
 /// What is known of an item, in Cypher.
-const PARTS: [(&str, &str); 8] = [
+const PARTS: [(&str, &str); 7] = [
     ("text", "size(i.text) = i.len AND i.text STARTS WITH 'item '"),
     ("vector", "size(i.vec) = 8 AND i.vec[0] = (i.i + 1) / 2.0"),
     ("numbers", "i.nums[-1] = i.n"),
-    ("place", "i.place.x = i.n AND i.place.y = i.i"),
     ("blob", "coalesce(size(i.blob), 0) = coalesce(i.blob_len, 0)"),
     ("serial", "i.serial = i.writer + '-' + i.n + '-' + i.i"),
     ("mark", "(i.changed IS NOT NULL) = (i:Marked)"),
     ("chain", "i.i = 0 OR COUNT { (i)<-[:NEXT]-(:Item) } = 1"),
 ];
 
+/// 3.0 has no points.
+const PLACE: (&str, &str) = ("place", "i.place.x = i.n AND i.place.y = i.i");
+
 /// Reads long and short values and compares them with what is known of them.
-pub(super) fn content(connection: &mut Connection, found: &mut Vec<String>) -> Result<()> {
-    let parts = PARTS.map(|(name, right)| format!("['{name}', {right}]")).join(", ");
+pub(super) fn content(
+    connection: &mut Connection,
+    generation: Generation,
+    found: &mut Vec<String>,
+) -> Result<()> {
+    let place = (generation == Generation::Five).then_some(PLACE);
+    let parts = PARTS.into_iter().chain(place);
+    let parts = parts.map(|(name, right)| format!("['{name}', {right}]")).collect::<Vec<_>>();
+    let parts = parts.join(", ");
     let rows = connection.query(&format!(
         "MATCH (i:Item) USING SCAN i:Item \
-         WITH i, [part IN [{parts}] WHERE NOT coalesce(part[1], false) | part[0]] AS wrong \
+         WITH i, [part IN [{parts}] WHERE coalesce(part[1], false) <> true | part[0]] AS wrong \
          WHERE size(wrong) > 0 RETURN i.writer, i.n, i.i, wrong",
     ))?;
     for row in rows {
