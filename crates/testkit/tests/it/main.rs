@@ -1,21 +1,29 @@
 //! The testkit itself, on real servers: what it accepts is right, and damage is noticed.
 
 mod fixtures;
+mod three;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use testkit::consistency;
 use testkit::load::{Expected, Load, LoadOptions};
-use testkit::schema::PASSING;
+use testkit::schema::passing;
 use testkit::seed::{SeedOptions, seed};
 use testkit::server::{DatabaseFailed, Server};
 use testkit::verdict::{self, Verdict};
 use testkit::versions::{self, Version};
+
+/// Servers want the whole machine: one test with servers at a time.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static MACHINE: Mutex<()> = Mutex::new(());
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Goal: the load, the verdict and the checker agree with a real server, across a crash of it,
 /// and each kind of damage done on purpose is reported.
@@ -23,6 +31,7 @@ use testkit::versions::{self, Version};
 #[test]
 fn right_data_passes_and_damage_is_reported() {
     let test = "right_data_passes_and_damage_is_reported";
+    let _guard = one_at_a_time();
     for version in versions::one_under_test(test, versions::V5_26) {
         if let Err(error) = examine_all(&version) {
             panic!("{}: {error:#}", version.name);
@@ -54,10 +63,12 @@ fn examine_all(version: &Version) -> Result<()> {
     tells_why_a_database_does_not_start(version, home.path())?;
 
     server.start_again()?;
-    damage_by_cypher(&server)?;
+    run_all(&server, DAMAGE)?;
+    run_all(&server, DAMAGE_OF_5)?;
+    damage_users(&server)?;
     let verdict = verdict::examine(&server, &expected);
     println!("{}: damaged: {verdict}", version.name);
-    for (_, finding) in DAMAGE {
+    for (_, finding) in DAMAGE.iter().chain(DAMAGE_OF_5) {
         reported(&verdict, finding)?;
     }
     let users = verdict::examine_users(&server, &expected);
@@ -65,7 +76,7 @@ fn examine_all(version: &Version) -> Result<()> {
     reported(&users, "should not be there")?;
 
     server.stop()?;
-    damage_relationships(home.path())?;
+    damage_relationships(&server.database_dir())?;
     let report = consistency::check(version, home.path(), "neo4j")?;
     ensure!(!report.is_consistent(), "the checker missed it: {report:?}");
     ensure!(report.is_inconsistent(), "the checker failed otherwise: {report:?}");
@@ -78,6 +89,7 @@ fn examine_all(version: &Version) -> Result<()> {
 #[test]
 fn a_constraint_cut_off_in_the_middle_passes() {
     let test = "a_constraint_cut_off_in_the_middle_passes";
+    let _guard = one_at_a_time();
     for version in versions::under_test(test) {
         if !versions::is_long_run() {
             println!("LONG RUN ONLY {test} on Neo4j {}", version.name);
@@ -117,7 +129,10 @@ fn cut_off_a_constraint(version: &Version) -> Result<()> {
 
 /// Kills and starts the server until what is left of a constraint is an index without it.
 fn leave_unfinished(server: &mut Server) -> Result<()> {
-    let rule = PASSING.iter().find(|rule| rule.is_constraint()).expect("one of them is");
+    let rule = passing(server.version().generation)
+        .iter()
+        .find(|rule| rule.is_constraint())
+        .expect("one of them is");
     for millis in (50..2000).step_by(50) {
         let mut client = server.connect()?;
         let creating = thread::spawn(move || client.query(&rule.create()).map(drop));
@@ -214,11 +229,14 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Statements, and what of the verdict tells of each.
-const DAMAGE: &[(&str, &str)] = &[
+/// A statement, and what of the verdict tells of it.
+type Damage = (&'static str, &'static str);
+
+const DAMAGE: &[Damage] = &[
     ("MATCH (s:Seq {writer: 0, n: 3}) DETACH DELETE s", "writer 0: of 1 to"),
     ("MATCH (w:Writer {id: 0}) SET w.n = w.n + 1000000", "was attempted"),
     ("MATCH (w:Writer {id: 1}) SET w.n = 1", "was acknowledged"),
+    ("MATCH (s:Seq {writer: 0, n: 2}) SET s.seen = [0, 1000000]", "another writer saw its 1000000"),
     ("MATCH (a:Account {id: 7}) SET a.balance = a.balance + 1", "the balances add up to"),
     (
         "MATCH (i:Item {writer: 1}) WITH i ORDER BY i.n DESC LIMIT 1 DETACH DELETE i",
@@ -236,15 +254,22 @@ const DAMAGE: &[(&str, &str)] = &[
     ),
     ("CREATE (:Item {writer: 9, n: 9})", "items of no transaction"),
     ("CREATE (:Item {writer: 9, n: 10})", "items are counted differently"),
+];
+
+const DAMAGE_OF_5: &[Damage] = &[
     ("DROP INDEX item_place", "no index item_place"),
     ("DROP CONSTRAINT account_id", "no constraint account_id"),
 ];
 
-fn damage_by_cypher(server: &Server) -> Result<()> {
+fn run_all(server: &Server, damage: &[Damage]) -> Result<()> {
     let mut connection = server.connect()?;
-    for (statement, _) in DAMAGE {
+    for (statement, _) in damage {
         connection.query(statement)?;
     }
+    Ok(())
+}
+
+fn damage_users(server: &Server) -> Result<()> {
     let mut system = server.connect_to("system")?;
     system.query("DROP USER user_1_0")?;
     system.query("CREATE USER user_1_1 SET PASSWORD 'password of a dropped one'")?;
@@ -257,8 +282,8 @@ fn reported(verdict: &Verdict, finding: &str) -> Result<()> {
 }
 
 /// Overwrites the middle of the relationship store with zeros, that is, unused records.
-fn damage_relationships(home: &Path) -> Result<()> {
-    let path = home.join("data/databases/neo4j/neostore.relationshipstore.db");
+fn damage_relationships(database: &Path) -> Result<()> {
+    let path = database.join("neostore.relationshipstore.db");
     let file = File::options().write(true).open(&path)?;
     file.write_all_at(&[0; 512], fs::metadata(&path)?.len() / 2)?;
     Ok(())

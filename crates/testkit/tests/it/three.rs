@@ -1,0 +1,128 @@
+//! The same on 3.0 Enterprise, and its own backup tool between them.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use testkit::load::{Expected, Load, LoadOptions};
+use testkit::seed::{SeedOptions, seed};
+use testkit::server::Server;
+use testkit::versions::{self, Version};
+use testkit::{backup_tool, consistency, verdict};
+
+use crate::{DAMAGE, Damage, damage_relationships, one_at_a_time, reported, run_all};
+
+const DATABASE: &str = "graph.db";
+const BACKUP_LIMIT: Duration = Duration::from_secs(120);
+
+/// Goal: load, verdict and checker agree with a real server of 3.0 across a crash of it; what its
+/// own backup tool copies under load, full and then an increment, passes them; damage is reported.
+/// Method: one server and one restored copy; damage by Cypher, and in files when stopped.
+#[test]
+fn copies_of_3_0_by_its_own_tool_pass_and_damage_is_reported() {
+    let _guard = one_at_a_time();
+    for version in versions::under_test_3_0("copies of 3.0 by its own tool") {
+        if let Err(error) = examine_all(&version) {
+            panic!("{}: {error:#}", version.name);
+        }
+    }
+}
+
+fn examine_all(version: &Version) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut live = Server::builder(version).home(dir.path().join("live")).start()?;
+    println!("{}: started in {:.1?}", version.name, live.started_in());
+    let restored = dir.path().join("restored");
+    let copy = restored.join("data/databases").join(DATABASE);
+    let (expected, at_the_end) = backed_up_under_load(&mut live, dir.path(), &copy)?;
+    verdict::examine(&live, &at_the_end).into_result()?;
+    println!("{}: stopped in {:.1?}", version.name, live.stop()?);
+    consistency::check(version, live.home(), DATABASE)?.into_result()?;
+
+    let mut server = Server::builder(version).home(&restored).start()?;
+    println!("{}: restored: started in {:.1?}", version.name, server.started_in());
+    println!(
+        "{}: restored: {:?}",
+        version.name,
+        verdict::examine(&server, &expected).into_result()?
+    );
+    server.stop()?;
+    consistency::check(version, &restored, DATABASE)?.into_result()?;
+
+    damage_is_reported(&mut server, &expected)
+}
+
+/// Kills the server on the way, and has the tool copy it twice. Returns what must be in the copy,
+/// and in the server's own database.
+fn backed_up_under_load(
+    server: &mut Server,
+    dir: &Path,
+    to: &Path,
+) -> Result<(Expected, Expected)> {
+    let version = *server.version();
+    seed(server, &SeedOptions { filler_nodes: 3000 })?;
+    let options = LoadOptions { writers: 3, kept: 15, ..LoadOptions::default() };
+    let load = Load::start(server, options)?;
+    thread::sleep(Duration::from_secs(4));
+    let before_crash = load.acknowledged_before(Instant::now());
+    server.kill()?;
+    server.start_again()?;
+    thread::sleep(Duration::from_secs(2));
+
+    fs::create_dir_all(to.parent().expect("it has one"))?;
+    let mut bounds = Vec::new();
+    for kind in ["full", "increment"] {
+        let begun = Instant::now();
+        let from = server.backup_address();
+        let finished = backup_tool::back_up(&version, dir, from, to, BACKUP_LIMIT)?;
+        ensure!(finished.status.success(), "{kind}: {}", finished.output);
+        println!("{}: {kind} backup in {:.1?}", version.name, begun.elapsed());
+        bounds.push((begun, Instant::now()));
+        thread::sleep(Duration::from_secs(2));
+    }
+    let history = load.history();
+    println!("{}: {}", version.name, load.stop()?);
+    let expected = bounds.iter().map(|&(begun, ended)| history.expected(begun, ended));
+    let expected = expected.collect::<Vec<_>>();
+    let grew = before_crash.iter().zip(&expected[0].writers).zip(&expected[1].writers);
+    let grew = grew.map(|((crash, full), next)| [*crash, full.at_least, next.at_least]);
+    let grew = grew.collect::<Vec<_>>();
+    // At least one writer must have done something before each of the three.
+    for step in [0, 1] {
+        ensure!(grew.iter().any(|counts| counts[step] < counts[step + 1]), "{grew:?}");
+    }
+    let now = Instant::now();
+    Ok((expected[1].clone(), history.expected(now, now)))
+}
+
+const DAMAGE_OF_3_0: &[Damage] = &[
+    ("DROP INDEX ON :Seq(n)", "no index INDEX ON :Seq(n)"),
+    (
+        "DROP CONSTRAINT ON (a:Account) ASSERT a.id IS UNIQUE",
+        "no constraint CONSTRAINT ON ( account:Account )",
+    ),
+];
+
+/// Of the legacy indexes nothing is left but their configuration, as after a backup that omits them.
+fn damage_is_reported(server: &mut Server, expected: &Expected) -> Result<()> {
+    fs::remove_dir_all(server.database_dir().join("index"))?;
+    server.start_again()?;
+    run_all(server, DAMAGE)?;
+    run_all(server, DAMAGE_OF_3_0)?;
+    let verdict = verdict::examine(server, expected);
+    println!("{}: damaged: {verdict}", server.version().name);
+    for (_, finding) in DAMAGE.iter().chain(DAMAGE_OF_3_0) {
+        reported(&verdict, finding)?;
+    }
+    reported(&verdict, "relationships with a number are counted differently")?;
+    reported(&verdict, "0 items at len")?;
+
+    server.stop()?;
+    damage_relationships(&server.database_dir())?;
+    let report = consistency::check(server.version(), server.home(), DATABASE)?;
+    ensure!(!report.is_consistent(), "the checker missed it: {report:?}");
+    ensure!(report.is_inconsistent(), "the checker failed otherwise: {report:?}");
+    Ok(())
+}
