@@ -3,6 +3,9 @@
 //! Everything here is synchronous: a server is a process, a writer is a thread. So a load keeps
 //! its pace whatever the test itself does, also in a single-threaded async runtime.
 //!
+//! Community from 5 on, and 3.0 Enterprise, which has legacy indexes ([`rest`]) and an online backup
+//! of its own ([`backup_tool`]). Load and verdict are the same.
+//!
 //! Environment: `JAVA_HOME_17`, `JAVA_HOME_25` and `JAVA_HOME` (see [`jdk`]),
 //! `NEO4J_BACKUP_TEST_CACHE` (see [`jars`]), `NEO4J_BACKUP_TEST_VERSIONS` (see [`versions`]).
 //!
@@ -45,6 +48,7 @@ mod moment;
 pub mod process;
 pub mod program;
 pub mod random;
+pub mod rest;
 pub mod schema;
 pub mod seed;
 pub mod server;

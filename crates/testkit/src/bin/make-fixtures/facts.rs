@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value as Json, json};
 use testkit::admin;
-use testkit::bolt::Value;
+use testkit::bolt::{Connection, Value};
 use testkit::server::Server;
 use testkit::versions::Version;
 
@@ -27,6 +27,9 @@ const ROWS: &[(&str, &str)] = &[
         "relationships",
         "MATCH (a)-[r]->(b) RETURN id(r), type(r), id(a), id(b), properties(r) ORDER BY id(r)",
     ),
+];
+
+const SCHEMA: &[(&str, &str)] = &[
     (
         "indexes",
         "SHOW INDEXES YIELD id, name, type, state, entityType, labelsOrTypes, properties, \
@@ -48,21 +51,34 @@ const NUMBERS: &[(&str, &str)] = &[
 /// Facts from the running server; ask last, since the graph must not change afterwards.
 pub fn from_server(server: &Server) -> Result<Map<String, Json>> {
     let mut connection = server.connect()?;
+    let mut facts = from_graph(&mut connection)?;
+    let id = connection.query("SHOW DATABASES YIELD name, databaseID WHERE name = 'neo4j'")?;
+    facts.insert("database_id".to_owned(), json_of(&id[0][1]));
+    for (name, query) in SCHEMA {
+        facts.insert((*name).to_owned(), rows(&mut connection, query)?);
+    }
+    Ok(facts)
+}
+
+/// Those that every version tells alike.
+pub fn from_graph(connection: &mut Connection) -> Result<Map<String, Json>> {
     let mut facts = Map::new();
     let components =
         connection.query("CALL dbms.components() YIELD versions RETURN versions[0]")?;
     facts.insert("server".to_owned(), json_of(&components[0][0]));
-    let id = connection.query("SHOW DATABASES YIELD name, databaseID WHERE name = 'neo4j'")?;
-    facts.insert("database_id".to_owned(), json_of(&id[0][1]));
     for (name, query) in NUMBERS {
         facts.insert((*name).to_owned(), json!(connection.number(query)?));
     }
     for (name, query) in ROWS {
-        let rows = connection.query(query)?;
-        let rows = rows.into_iter().map(|row| Json::Array(row.iter().map(json_of).collect()));
-        facts.insert((*name).to_owned(), rows.collect());
+        facts.insert((*name).to_owned(), rows(connection, query)?);
     }
     Ok(facts)
+}
+
+/// The rows of a query.
+pub fn rows(connection: &mut Connection, query: &str) -> Result<Json> {
+    let rows = connection.query(query)?;
+    Ok(rows.into_iter().map(|row| Json::Array(row.iter().map(json_of).collect())).collect())
 }
 
 /// Facts from `neo4j-admin database info` on the stopped server's home.

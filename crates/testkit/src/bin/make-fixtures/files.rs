@@ -26,16 +26,45 @@ pub enum Keep {
     Records,
     /// Checkpoint files, `neostore` and some trees.
     Trees,
+    /// The directory of a database of 3.0.
+    Directory,
+    /// Logs and `neostore` of a database of 3.0.
+    LogsInDirectory,
 }
 
 impl Keep {
     /// In words.
     pub fn about(self) -> &'static str {
         match self {
-            Keep::Logs => "of the stores only `neostore`",
-            Keep::Records => "all record stores, no trees and no indexes",
+            Keep::Logs => {
+                "`transactions/neo4j/`, `databases/neo4j/`: the server's own files,\n  \
+                 of the stores only `neostore`"
+            }
+            Keep::Records => {
+                "`transactions/neo4j/`, `databases/neo4j/`: the server's own files,\n  \
+                 all record stores, no trees and no indexes"
+            }
             Keep::Trees => {
-                "no transaction logs, `neostore` and four trees (id, counts, degrees, index statistics)"
+                "`transactions/neo4j/`, `databases/neo4j/`: the server's own files,\n  \
+                 no transaction logs, `neostore` and four trees (id, counts, degrees, index statistics)"
+            }
+            Keep::Directory => {
+                "`databases/graph.db/`: the server's own files, all of the database but locks and\n  \
+                 messages that are blank since nothing failed"
+            }
+            Keep::LogsInDirectory => {
+                "`databases/graph.db/`: the server's own files, logs and `neostore`"
+            }
+        }
+    }
+
+    /// What was left out of files, in words.
+    pub fn cut(self) -> &'static str {
+        match self {
+            Keep::Directory | Keep::LogsInDirectory => "Nothing in them is changed.",
+            Keep::Logs | Keep::Records | Keep::Trees => {
+                "**Cut**: of the zeros that the server preallocates after the last entry of a log or\n  \
+                 checkpoint file, 4096 bytes are kept. Nothing else is changed."
             }
         }
     }
@@ -47,12 +76,19 @@ impl Keep {
             Keep::Logs => name == "neostore",
             Keep::Records => name.starts_with("neostore") && !derived,
             Keep::Trees => name == "neostore" || tree,
+            Keep::Directory => !["store_lock", "write.lock", "failure-message"].contains(&name),
+            Keep::LogsInDirectory => {
+                name == "neostore" || name.starts_with("neostore.transaction.db.")
+            }
         }
     }
 }
 
 /// Copies what `keep` wants of the user database of a stopped server.
 pub fn collect(home: &Path, fixture: &Path, keep: Keep) -> Result<()> {
+    if matches!(keep, Keep::Directory | Keep::LogsInDirectory) {
+        return collect_directory(home, fixture, keep);
+    }
     let stores = fixture.join("databases/neo4j");
     let logs = fixture.join("transactions/neo4j");
     fs::create_dir_all(&stores)?;
@@ -75,6 +111,22 @@ pub fn collect(home: &Path, fixture: &Path, keep: Keep) -> Result<()> {
     }
     ensure!(logs_count > 0, "the server left no logs");
     ensure!(stores.join("neostore").is_file(), "the server left no neostore");
+    Ok(())
+}
+
+fn collect_directory(home: &Path, fixture: &Path, keep: Keep) -> Result<()> {
+    let from = home.join("data/databases/graph.db");
+    let to = fixture.join("databases/graph.db");
+    for path in tree(&from)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if keep.wants(&name) {
+            let target = to.join(path.strip_prefix(&from)?);
+            fs::create_dir_all(target.parent().context("a file has a folder")?)?;
+            fs::copy(&path, target)?;
+        }
+    }
+    ensure!(to.join("neostore").is_file(), "the server left no neostore");
+    ensure!(to.join("neostore.transaction.db.0").is_file(), "the server left no logs");
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 mod facts;
 mod files;
 mod scenarios;
+mod three;
 mod workload;
 
 use std::path::{Path, PathBuf};
@@ -42,9 +43,9 @@ fn overview() -> String {
     };
     format!(
         "# Fixtures\n\n\
-         Files of real Neo4j Community servers, made by `cargo run -p testkit --bin make-fixtures`\n\
-         (or with the names of some). Each folder has the facts, as the server tells them, and \
-         checksums.\n\n{}",
+         Files of real Neo4j servers (3.0 Enterprise, Community from 5 on), made by\n\
+         `cargo run -p testkit --bin make-fixtures` (or with the names of some). Each folder has the\n\
+         facts, as the server tells them, and checksums.\n\n{}",
         SCENARIOS.iter().map(line).collect::<String>()
     )
 }
@@ -74,13 +75,13 @@ fn readme(scenario: &Scenario) -> String {
     format!(
         "# {path}\n\n{about}\n\n\
          Made by a real server: `cargo run -p testkit --bin make-fixtures -- {path}`.\n\n\
-         - `transactions/neo4j/`, `databases/neo4j/`: the server's own files,\n  {keep}.\n\
-         - **Cut**: of the zeros that the server preallocates after the last entry of a log or\n  \
-         checkpoint file, 4096 bytes are kept. Nothing else is changed.\n\
+         - {keep}.\n\
+         - {cut}\n\
          - `facts.json`: what the server and its tools say about them.\n\
          - `SHA256SUMS`: check with `sha256sum --check SHA256SUMS`.\n",
         path = scenario.path,
         about = scenario.about,
         keep = scenario.keep.about(),
+        cut = scenario.keep.cut(),
     )
 }

@@ -8,7 +8,7 @@ use testkit::server::{Builder, Server};
 use testkit::versions::{self, Version};
 
 use crate::files::{self, Keep};
-use crate::{facts, workload};
+use crate::{facts, three, workload};
 
 /// One folder of fixtures and how it is made.
 pub struct Scenario {
@@ -25,6 +25,7 @@ pub struct Scenario {
 type Facts = Map<String, Json>;
 type Work = fn(&Server) -> Result<()>;
 
+const V3: &Version = &versions::V3_0_0;
 const V5: &Version = &versions::V5_26;
 const V2026: &Version = &versions::V2026_08;
 
@@ -51,8 +52,23 @@ const LITTLE: &str = "\
 A few transactions and checkpoints, for the layout of this version's log and checkpoint entries;\n\
 cleanly stopped.";
 
+const MIXED_3_0: &str = "\
+Creations, updates and deletions of nodes, relationships and properties of all types that Cypher and\n\
+REST make, long strings and arrays, many labels, dense nodes, tokens, schema indexes, all kinds of\n\
+constraints, legacy indexes; checkpoints in between; cleanly stopped.";
+const KILLED_3_0: &str = "\
+The same transactions as in `mixed`, but the server was killed: the last transaction comes after the\n\
+last checkpoint, and the stores and indexes may lack it.";
+
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
+    scenario("3.0.0/mixed", MIXED_3_0, Keep::Directory, |home| {
+        three::stopped(V3, home, three::everything)
+    }),
+    scenario("3.0.0/rotated", ROTATED, Keep::LogsInDirectory, |home| {
+        three::stopped(V3, home, workload::fill_a_log)
+    }),
+    scenario("3.0.0/killed", KILLED_3_0, Keep::Directory, |home| three::killed(V3, home)),
     scenario("5.26.30/mixed", MIXED, Keep::Records, |home| mixed(V5, home, &[])),
     scenario("2026.08.1/mixed", MIXED, Keep::Records, |home| mixed(V2026, home, &[])),
     scenario("5.26.30-upgraded-to-2026.08.1/upgrade", UPGRADED, Keep::Records, |home| {

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use testkit::bolt::Connection;
 use testkit::params;
 use testkit::server::Server;
+use testkit::versions::Generation;
 
 /// Longer than the checkpoint interval of the fixtures, so that one happens meanwhile.
 const OVER_A_CHECKPOINT: Duration = Duration::from_millis(3500);
@@ -135,7 +136,11 @@ pub fn a_little_more(server: &Server) -> Result<()> {
 /// Transactions with long strings, until the log has rotated.
 pub fn fill_a_log(server: &Server) -> Result<()> {
     let mut connection = server.connect()?;
-    let second = server.data_dir().join("transactions/neo4j/neostore.transaction.db.1");
+    let logs = match server.version().generation {
+        Generation::Three => server.database_dir(),
+        Generation::Five => server.data_dir().join("transactions/neo4j"),
+    };
+    let second = logs.join("neostore.transaction.db.1");
     for n in 0..1000 {
         if second.exists() {
             return last(&mut connection);
@@ -151,7 +156,8 @@ fn last(connection: &mut Connection) -> Result<()> {
     run(connection, &["CREATE (:Last {name: 'the last transaction'})"])
 }
 
-fn run(connection: &mut Connection, queries: &[&str]) -> Result<()> {
+/// Runs queries, a transaction each.
+pub fn run(connection: &mut Connection, queries: &[&str]) -> Result<()> {
     for query in queries {
         connection.query(query).context("workload")?;
     }
