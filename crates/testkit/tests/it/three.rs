@@ -68,6 +68,9 @@ fn backed_up_under_load(
     thread::sleep(Duration::from_secs(4));
     let before_crash = load.acknowledged_before(Instant::now());
     server.kill()?;
+    let report = consistency::check(&version, server.home(), DATABASE)?;
+    let refused = !report.is_consistent() && !report.is_inconsistent();
+    ensure!(refused, "the checker took a store that needs recovery: {report:?}");
     server.start_again()?;
     thread::sleep(Duration::from_secs(2));
 
