@@ -31,7 +31,8 @@ pub fn seed(server: &Server, options: &SeedOptions) -> Result<()> {
         connection.query(&rule.create())?;
     }
     if server.version().generation == Generation::Five {
-        // 3.0 has no such procedure; an empty database has its indexes at once.
+        // 3.0 has no such procedure; those of an empty database are soon there, and the load does
+        // not ask for them.
         connection.query("CALL db.awaitIndexes(120)")?;
     }
     connection.run(

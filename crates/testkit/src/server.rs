@@ -179,7 +179,7 @@ impl Server {
             self.kill().ok();
             self.sockets = Sockets::any();
             // Another process took the port between our look and the server's.
-            let taken = format!("{error:#}").contains("Address already in use");
+            let taken = format!("{error:#}").contains("already in use");
             if !taken || attempt == ANOTHER_PORT_TRIES {
                 return Err(error);
             }
