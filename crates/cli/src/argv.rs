@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Flags that the manual writes with one dash.
-const ONE_DASH: [&str; 3] = ["-host", "-port", "-to"];
+pub const ONE_DASH: [&str; 3] = ["-host", "-port", "-to"];
 
 /// First arguments that begin with a dash and yet do not mean `backup`.
 const NOT_BACKUP: [&str; 4] = ["-h", "--help", "-V", "--version"];

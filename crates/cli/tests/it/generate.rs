@@ -39,14 +39,36 @@ fn man_pages() {
             let flag = flag.split([' ', '=', '.']).next().unwrap().replace('-', "\\-");
             assert!(own.stdout.contains(&flag), "{command}: {flag} is missing");
         }
+        let (examples, codes) =
+            (own.stdout.find(".SH EXAMPLES"), own.stdout.find(".SH EXIT STATUS"));
+        for section in [examples, codes] {
+            let section = &own.stdout[section.unwrap_or_else(|| panic!("{command}: {own:?}"))..];
+            assert_eq!(section.lines().nth(1), Some(".nf"), "{command}");
+        }
+        assert!(!own.stdout.contains(".SH EXTRA"), "{command}");
         if let Some(said) = say("groff", &["-man", "-Tutf8", "-ww"], &own.stdout) {
             assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
+        }
+        // As a person reads it, and pastes it.
+        let plain = ["-man", "-Tascii", "-P-c", "-P-b", "-P-u", "-rLL=70n"];
+        if let Some(said) = say("groff", &plain, &own.stdout) {
+            let page = String::from_utf8(said.stdout).unwrap();
+            let page: Vec<&str> = page.lines().map(str::trim).collect();
+            let end = help.split("\n\nExample").nth(1).unwrap();
+            let (examples, _) = end.split_once("\n\nExit codes").unwrap();
+            for line in examples.lines().skip(1).map(str::trim) {
+                assert!(page.contains(&line), "{command}: {line:?} in {page:#?}");
+            }
+            let interrupted = "130  interrupted        stopped by Ctrl-C or SIGTERM";
+            assert!(page.contains(&interrupted), "{command}: {page:#?}");
         }
     }
     assert_eq!(run(["generate", "man", "nothing"]).status, 2);
     assert_eq!(run(["generate", "bash", "backup"]).status, 2);
 }
 
+/// The shells take them, and each has what a command line may have; the flags of `backup` also where
+/// the word is left out.
 #[test]
 fn completions() {
     for (document, shell) in [("bash", "bash"), ("zsh", "zsh"), ("fish", "fish")] {
@@ -59,4 +81,62 @@ fn completions() {
             assert!(said.status.success(), "{said:?}");
         }
     }
+    let zsh = run(["generate", "zsh"]).stdout;
+    let before_commands = zsh.split("_neo4j-backup_commands").next().unwrap();
+    assert!(before_commands.contains("'--renew-after="), "{before_commands}");
+    for command in COMMANDS {
+        assert!(zsh.contains(&format!("({command})\n_arguments")), "{command}");
+    }
+    let fish = run(["generate", "fish"]).stdout;
+    let is_flag = |line: &str| line.contains("needs_command\" -l renew-after");
+    assert!(fish.lines().any(is_flag), "{fish}");
+    for command in COMMANDS {
+        let condition = format!("-n \"__fish_neo4j_backup_using_subcommand {command}\"");
+        assert!(fish.contains(&condition), "{command}");
+    }
+}
+
+/// What bash offers for a line that is being typed; the last word is the one that is completed.
+#[test]
+fn bash_completes() {
+    let script = run(["generate", "bash"]).stdout;
+    let check = |line: &str, expected: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [before @ .., previous, current] = &*words else { panic!("{line}") };
+        let typed = format!(
+            "{script}\nCOMP_WORDS=({} {previous} '{current}')\nCOMP_CWORD={}\n\
+             _neo4j_backup neo4j-backup '{current}' '{previous}'\necho \"${{COMPREPLY[*]}}\"",
+            before.join(" "),
+            before.len() + 1
+        );
+        let Some(said) = say("bash", &["--norc"], &typed) else { return };
+        let offered = String::from_utf8(said.stdout).unwrap();
+        assert!(said.stderr.is_empty(), "{line}: {}", String::from_utf8_lossy(&said.stderr));
+        assert_eq!(offered.trim_end(), expected, "{line}");
+    };
+    check("n re", "restore");
+    check("n s", "serve");
+    check(
+        "n --",
+        "--ca --client-cert --client-key --database --follow --full --help --host --json \
+         --limit-rate --log-format --metrics-listen --no-fallback --parallel --port --quiet \
+         --renew-after --retry-lock --to --token-file --version",
+    );
+    check("n restore --u", "--until");
+    check("n restore --from /backups --b", "--before");
+    check("n backup --host db --f", "--follow --full");
+    check("n backup -t", "-to");
+    check("n --host db --t", "--to --token-file");
+    check("n -host db -to /b --fu", "--full");
+    check("n -ho", "-host");
+    check("n --ver", "--version");
+    check("n info -t", "");
+    check("n generate b", "bash");
+    check("n generate man r", "restore");
+    check("n generate bash r", "");
+    check("n serve --log-format j", "json");
+    check("n serve --log-format = j", "json");
+    // Names of files, as bash does without us.
+    check("n restore --from b", "");
+    check("n --host db --to b", "");
 }
