@@ -407,7 +407,7 @@ const SERVE_CODES: [E; 6] = [
     E::TargetUnusable,
     E::NoSpace,
 ];
-const BACKUP_CODES: [E; 23] = [
+const BACKUP_CODES: [E; 24] = [
     E::BadConfiguration,
     E::CannotListen,
     E::CannotConnect,
@@ -429,14 +429,27 @@ const BACKUP_CODES: [E; 23] = [
     E::NoBackup,
     E::BackupChanged,
     E::NotABackup,
+    E::BackupTooNew,
     E::CorruptData,
     E::Partial,
 ];
-const INFO_CODES: [E; 5] =
-    [E::NoSuchDatabase, E::TargetUnusable, E::NoSpace, E::NoBackup, E::CorruptData];
-const VERIFY_CODES: [E; 5] =
-    [E::TargetUnusable, E::TargetInUse, E::NoSpace, E::NoBackup, E::CorruptData];
-const RESTORE_CODES: [E; 11] = [
+const INFO_CODES: [E; 6] = [
+    E::NoSuchDatabase,
+    E::TargetUnusable,
+    E::NoSpace,
+    E::NoBackup,
+    E::BackupTooNew,
+    E::CorruptData,
+];
+const VERIFY_CODES: [E; 6] = [
+    E::TargetUnusable,
+    E::TargetInUse,
+    E::NoSpace,
+    E::NoBackup,
+    E::BackupTooNew,
+    E::CorruptData,
+];
+const RESTORE_CODES: [E; 12] = [
     E::BadConfiguration,
     E::SourceUnusable,
     E::NoSuchDatabase,
@@ -447,9 +460,10 @@ const RESTORE_CODES: [E; 11] = [
     E::NoBackup,
     E::DatabaseRunning,
     E::OutOfRange,
+    E::BackupTooNew,
     E::CorruptData,
 ];
-const CHECK_CODES: [E; 23] = [
+const CHECK_CODES: [E; 24] = [
     E::BadConfiguration,
     E::CannotListen,
     E::Disabled,
@@ -471,6 +485,7 @@ const CHECK_CODES: [E; 23] = [
     E::NoBackup,
     E::BackupChanged,
     E::NotABackup,
+    E::BackupTooNew,
     E::CorruptData,
     E::CheckFailed,
 ];

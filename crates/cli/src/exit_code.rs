@@ -127,6 +127,9 @@ exit_codes! {
     NotABackup = 38 "not_a_backup":
         "the directory has something in it, but no valid backup";
         "choose a blank or missing directory, or one that has a backup".
+    BackupTooNew = 39 "backup_too_new":
+        "the backup is of a later version of this program";
+        "use that version, or a later one; nothing is wrong with the backup".
     CorruptData = 40 "corrupt_data":
         "bytes are wrong: in the source, on the way or in the backup";
         "the message names file and offset; make a new backup, and check the disk it lay on".

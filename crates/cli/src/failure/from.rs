@@ -140,7 +140,8 @@ fn code_of_mirror(error: &mirror::Error) -> ExitCode {
     match error {
         E::InsideSource { .. } | E::InsideBackup { .. } => ExitCode::TargetUnusable,
         E::NotBlank { .. } | E::HoldsNeo4j { .. } => ExitCode::NotABackup,
-        E::NotABackup { .. } | E::ManifestNewer { .. } => ExitCode::NoBackup,
+        E::NotABackup { .. } => ExitCode::NoBackup,
+        E::ManifestNewer { .. } => ExitCode::BackupTooNew,
         E::ManifestDamaged { .. }
         | E::Incomplete { .. }
         | E::Corrupt { .. }

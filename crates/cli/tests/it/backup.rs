@@ -236,6 +236,37 @@ fn no_backup_there() {
     assert!(!data.exists());
 }
 
+/// A backup of a later version is not "no backup": whoever takes that for "nothing there" may delete it.
+/// Every command says so with a code of its own, and none touches it.
+#[test]
+fn a_backup_of_a_later_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::start(&data_directory(dir.path()), &[]);
+    let (host, to) = (&*service.address, dir.path().join("backup"));
+    let to = to.to_str().unwrap();
+    assert_eq!(run(["-host", host, "-to", to]).status, 0);
+    let path = Path::new(to).join(".neo4j-backup.json");
+    let manifest = std::fs::read_to_string(&path).unwrap();
+    let newer = manifest.replace("\"format_version\": 1", "\"format_version\": 9");
+    std::fs::write(&path, newer).unwrap();
+    let before = tree(Path::new(to));
+    let data = dir.path().join("restored");
+    let data = data.to_str().unwrap();
+    for line in [
+        &["backup", "--host", host, "--to", to, "--json"][..],
+        &["backup", "--host", host, "--to", to, "--full", "--json"],
+        &["backup", "--host", host, "--to", to, "--follow", "--json"],
+        &["check", "--host", host, "--to", to, "--json"],
+        &["info", "--from", to, "--json"],
+        &["verify", "--from", to, "--json"],
+        &["restore", "--from", to, "--to", data, "--json"],
+    ] {
+        let ran = run(line);
+        assert_eq!((ran.status, ran.code().as_str()), (39, "backup_too_new"), "{line:?}: {ran:?}");
+    }
+    assert!(tree(Path::new(to)) == before);
+}
+
 /// Runs a shell script with a file system of its own at `$1`; `$0` is the executable. `None` where
 /// only root may mount and this is somebody else.
 pub fn mounted(script: &str, at: &Path, address: &str) -> Option<Ran> {

@@ -56,6 +56,7 @@ fn status_and_word_are_stable() {
         (36, "backup_changed"),
         (37, "out_of_range"),
         (38, "not_a_backup"),
+        (39, "backup_too_new"),
         (40, "corrupt_data"),
         (41, "check_failed"),
         (50, "partial"),
