@@ -18,10 +18,12 @@ pub enum Error {
         found: Vec<String>,
     },
     /// There is no manifest.
-    #[error("{}: not a backup: no {} in it", dir.display(), crate::MANIFEST_NAME)]
+    #[error("{}: {}", dir.display(), without_manifest(*holds_neo4j))]
     NotABackup {
         /// The directory.
         dir: PathBuf,
+        /// Whether Neo4j's files are in it all the same.
+        holds_neo4j: bool,
     },
     /// The manifest's bytes do not fit its checksum, or what it says cannot be.
     #[error("{}: the manifest is damaged: {what}", path.display())]
@@ -40,10 +42,7 @@ pub enum Error {
         version: u64,
     },
     /// The target itself has Neo4j's files in it, and no manifest.
-    #[error(
-        "{}: holds Neo4j's files, but no manifest: a data directory, another tool's backup, or part of a copy",
-        dir.display()
-    )]
+    #[error("{}: {}", dir.display(), without_manifest(true))]
     HoldsNeo4j {
         /// The target.
         dir: PathBuf,
@@ -160,6 +159,15 @@ pub enum Error {
     Disk(#[from] fs::Error),
 }
 
+fn without_manifest(holds_neo4j: bool) -> String {
+    match holds_neo4j {
+        true => "holds Neo4j's files, but no manifest: a data directory, another tool's backup, or part \
+                 of a copy"
+            .to_owned(),
+        false => format!("not a backup: no {} in it", crate::MANIFEST_NAME),
+    }
+}
+
 fn at(offset_bytes: Option<u64>) -> String {
     offset_bytes.map_or_else(String::new, |offset| format!(" at offset {offset}"))
 }
@@ -170,7 +178,7 @@ impl Error {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NotBlank { .. } => "name an empty or missing directory, or one with a backup",
-            Self::HoldsNeo4j { .. } => {
+            Self::HoldsNeo4j { .. } | Self::NotABackup { holds_neo4j: true, .. } => {
                 "name another directory; a backup that was copied needs its .neo4j-backup.json"
             }
             Self::NotABackup { .. } => "name the directory that was given to -to",
@@ -212,6 +220,10 @@ impl Error {
             Self::Disk(error) | Self::RollForward(error) => error.kind == fs::Kind::NoSpace,
             _ => false,
         }
+    }
+
+    pub(crate) fn no_manifest(dir: &Path) -> Self {
+        Self::NotABackup { dir: dir.to_owned(), holds_neo4j: crate::layout::holds_neo4j(dir) }
     }
 
     pub(crate) fn untrusted(what: impl Into<String>) -> Self {

@@ -107,27 +107,35 @@ pub(crate) fn refuse_inside(dir: &Path) -> Result<()> {
     let mut places = Vec::new();
     for ancestor in fs::ancestors(dir)? {
         let is_dir_itself = own.is_some() && Place::of(&ancestor)? == own;
+        let has_manifest = ancestor.join(MANIFEST_NAME).is_file();
         // A first backup that is being made has no manifest yet.
-        let ours = [MANIFEST_NAME, LOCK_NAME];
-        if !ours.iter().any(|name| ancestor.join(name).is_file()) {
-            places.push((ancestor, is_dir_itself));
-        } else if !is_dir_itself {
+        let is_ours = has_manifest || ancestor.join(LOCK_NAME).is_file();
+        if is_ours && !is_dir_itself {
             return Err(Error::InsideBackup { dir: dir.to_owned(), backup: ancestor });
+        }
+        if !has_manifest {
+            places.push((ancestor, is_dir_itself));
         }
     }
     for (ancestor, is_dir_itself) in places {
-        if is_data_directory(&ancestor)
-            || is_root_of_databases(&ancestor)
-            || is_database_directory(&ancestor)
-        {
-            let dir = dir.to_owned();
-            return Err(match is_dir_itself {
-                true => Error::HoldsNeo4j { dir },
-                false => Error::InsideSource { dir, data: ancestor },
-            });
+        if !holds_neo4j(&ancestor) {
+            continue;
+        }
+        let dir = dir.to_owned();
+        if !is_dir_itself {
+            return Err(Error::InsideSource { dir, data: ancestor });
+        }
+        // The first backup may have been committed meanwhile.
+        if !ancestor.join(MANIFEST_NAME).is_file() {
+            return Err(Error::HoldsNeo4j { dir });
         }
     }
     Ok(())
+}
+
+/// Whether Neo4j's files lie in a directory: in its `data`, in what is mounted there, or in a copy.
+pub(crate) fn holds_neo4j(dir: &Path) -> bool {
+    is_data_directory(dir) || is_root_of_databases(dir) || is_database_directory(dir)
 }
 
 /// Whether a directory looks like Neo4j's `data`: databases lie in its `databases`.

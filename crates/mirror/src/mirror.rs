@@ -140,7 +140,7 @@ impl Inner {
             Some(found) => found,
             None if manifest.databases.is_empty() => Manifest::empty(),
             // What it is mounted on, say.
-            None => return Err(Error::NotABackup { dir: self.dir.clone() }),
+            None => return Err(Error::no_manifest(&self.dir)),
         };
         roll_all_forward(&*self.disk, &self.dir, &mut manifest)?;
         self.unsettled.store(false, Ordering::SeqCst);

@@ -33,7 +33,7 @@ pub(crate) fn read(dir: &Path) -> Result<Manifest> {
         Ok(Some(file)) => file,
         Ok(None) => return Err(Error::damaged(&path, "it is not a file")),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Err(Error::NotABackup { dir: dir.to_owned() });
+            return Err(Error::no_manifest(dir));
         }
         Err(e) => return Err(fs::Error::io("open", &path)(e).into()),
     };

@@ -114,6 +114,32 @@ fn a_target_inside_a_first_backup_is_refused() {
     assert!(matches!(error, Error::InsideBackup { .. }), "{error}");
 }
 
+/// A copy of a backup without its manifest is told as what it is, to a writer and to a reader, although
+/// the lock is in it; while a first backup is made there is no manifest either, and others just wait.
+#[test]
+fn a_copy_without_its_manifest_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    Copy::of(FIXTURES[0], "neo4j").back_up(real(), dir.path()).unwrap();
+    std::fs::remove_file(dir.path().join(mirror::MANIFEST_NAME)).unwrap();
+    assert!(dir.path().join(".neo4j-backup.lock").exists());
+    let before = tree(dir.path());
+    let error = open(dir.path()).unwrap_err();
+    assert!(matches!(error, Error::HoldsNeo4j { .. }), "{error}");
+    let read = mirror::Backup::open(dir.path()).unwrap_err();
+    assert!(matches!(read, Error::NotABackup { holds_neo4j: true, .. }), "{read}");
+    assert_eq!((read.to_string(), read.hint()), (error.to_string(), error.hint()));
+    assert!(tree(dir.path()) == before);
+
+    let blank = tempfile::tempdir().unwrap();
+    let first = open(blank.path()).unwrap();
+    let copy = Copy::of(FIXTURES[0], "neo4j");
+    let staged = first.begin(&copy.session, mirror::Reason::FirstBackup).unwrap();
+    assert!(matches!(open(blank.path()), Err(Error::InUse { .. })));
+    let read = mirror::Backup::open(blank.path()).unwrap_err();
+    assert!(matches!(read, Error::NotABackup { holds_neo4j: false, .. }), "{read}");
+    drop(staged);
+}
+
 /// A second run is told who holds the target; waiting works.
 #[test]
 fn a_target_in_use_is_refused() {
