@@ -47,6 +47,18 @@ pub enum Error {
         /// The target.
         dir: PathBuf,
     },
+    /// A directory of the backup does not lie in it.
+    #[error("{}: a link or a mount point: a backup cannot replace what lies elsewhere", path.display())]
+    PartElsewhere {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The lock is no file in the backup's directory.
+    #[error("{}: the lock is a link or a mount point: it would keep nobody out", path.display())]
+    LockElsewhere {
+        /// The lock.
+        path: PathBuf,
+    },
     /// The target lies in a Neo4j data directory.
     #[error("{}: inside the Neo4j data directory {}", dir.display(), data.display())]
     InsideSource {
@@ -180,6 +192,12 @@ impl Error {
             Self::NotBlank { .. } => "name an empty or missing directory, or one with a backup",
             Self::HoldsNeo4j { .. } | Self::NotABackup { holds_neo4j: true, .. } => {
                 "name another directory; a backup that was copied needs its .neo4j-backup.json"
+            }
+            Self::PartElsewhere { .. } => {
+                "move what is in it to its place in the backup, or mount the backup's directory as a whole"
+            }
+            Self::LockElsewhere { .. } => {
+                "remove or unmount it, and nothing else: the next run makes a new one"
             }
             Self::NotABackup { .. } => "name the directory that was given to -to",
             Self::ManifestDamaged { .. } => {

@@ -7,7 +7,7 @@ use fs::{Holder, Lock};
 use wire::api::After;
 
 use crate::layout::{LOCK_NAME, Target, examine, refuse_inside, staged_dir};
-use crate::mirror::refuse_moved_roots;
+use crate::mirror::{refuse_moved_lock, refuse_moved_roots};
 use crate::unchanged::{OwnChanges, require_unchanged};
 use crate::{Area, Backup, DatabaseEntry, Result};
 
@@ -33,9 +33,8 @@ pub fn look(dir: &Path) -> Result<Look> {
         Target::Blank => None,
         Target::Backup => Some(Backup::open(&dir)?),
     };
-    if dir.is_dir() {
-        refuse_moved_roots(&dir)?;
-    }
+    refuse_moved_lock(&dir)?;
+    refuse_moved_roots(&dir)?;
     let holder = Lock::holder(&dir.join(LOCK_NAME))?;
     Ok(Look { dir, backup, holder })
 }

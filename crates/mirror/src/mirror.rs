@@ -43,6 +43,8 @@ impl Mirror {
         let dir = fs::resolve(dir)?;
         // All refusals come before the first change, and again once the lock is ours.
         read_target(&dir)?;
+        refuse_moved_lock(&dir)?;
+        refuse_moved_roots(&dir)?;
         disk.create_dir_all(&dir, DIR_MODE)?;
         let lock = Lock::take(&dir.join(LOCK_NAME), busy).map_err(|e| in_use(&dir, e))?;
         let mut manifest = read_target(&dir)?.unwrap_or_else(Manifest::empty);
@@ -195,22 +197,25 @@ fn in_use(dir: &Path, error: fs::Error) -> Error {
     }
 }
 
+/// The lock has to be a plain file in the target: one that lies elsewhere keeps nobody out who uses the
+/// directory by another way.
+pub(crate) fn refuse_moved_lock(dir: &Path) -> Result<()> {
+    let path = dir.join(LOCK_NAME);
+    let Ok(lock) = std::fs::symlink_metadata(&path) else { return Ok(()) };
+    if lock.is_file() && Place::of(dir)?.map(|own| own.device) == Some(Place::from(&lock).device) {
+        return Ok(());
+    }
+    Err(Error::LockElsewhere { path })
+}
+
 /// The renames of a commit need plain directories on one file system.
 pub(crate) fn refuse_moved_roots(dir: &Path) -> Result<()> {
-    let own = Place::of(dir)?;
-    let device = |place: Option<Place>| place.map(|place| place.device);
-    // A lock that lies elsewhere keeps nobody out who uses the directory by another way.
-    let lock = Place::of(&dir.join(LOCK_NAME))?;
-    if lock.is_some() && device(lock) != device(own) {
-        let found = vec![format!("{LOCK_NAME} is on another file system")];
-        return Err(Error::NotBlank { dir: dir.to_owned(), found });
-    }
+    let device = Place::of(dir)?.map(|own| own.device);
     for area in Area::ALL {
-        let root = dir.join(area.root_name());
-        let Ok(metadata) = std::fs::symlink_metadata(&root) else { continue };
-        if !metadata.is_dir() || device(own) != device(Some(Place::from(&metadata))) {
-            let found = vec![format!("{} is a link or a mount point", area.root_name())];
-            return Err(Error::NotBlank { dir: dir.to_owned(), found });
+        let path = dir.join(area.root_name());
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
+        if !metadata.is_dir() || device != Some(Place::from(&metadata).device) {
+            return Err(Error::PartElsewhere { path });
         }
     }
     Ok(())

@@ -138,7 +138,10 @@ fn hint_of_disk(error: &fs::Error) -> &'static str {
 fn code_of_mirror(error: &mirror::Error) -> ExitCode {
     use mirror::Error as E;
     match error {
-        E::InsideSource { .. } | E::InsideBackup { .. } => ExitCode::TargetUnusable,
+        E::InsideSource { .. }
+        | E::InsideBackup { .. }
+        | E::PartElsewhere { .. }
+        | E::LockElsewhere { .. } => ExitCode::TargetUnusable,
         E::NotBlank { .. } | E::HoldsNeo4j { .. } => ExitCode::NotABackup,
         E::NotABackup { .. } => ExitCode::NoBackup,
         E::ManifestNewer { .. } => ExitCode::BackupTooNew,

@@ -318,6 +318,30 @@ fn full_and_read_only_disks() {
     assert_eq!((ran.status, ran.code().as_str()), (30, "target_unusable"), "{ran:?}");
 }
 
+/// A lock that is a link is told in the same way by `check` and by `backup`.
+#[test]
+fn a_lock_that_is_a_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::start(&data_directory(dir.path()), &[]);
+    let (host, to) = (&*service.address, dir.path().join("backup"));
+    assert_eq!(run(["-host", host, "-to", to.to_str().unwrap()]).status, 0);
+    let lock = to.join(".neo4j-backup.lock");
+    std::fs::rename(&lock, dir.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("elsewhere"), &lock).unwrap();
+    let [backup, check] = ["backup", "check"].map(|command| {
+        run([command, "--host", host, "--to", to.to_str().unwrap(), "--json"])
+    });
+    assert_eq!((backup.status, backup.code().as_str()), (30, "target_unusable"), "{backup:?}");
+    assert_eq!((check.status, check.code().as_str()), (30, "target_unusable"), "{check:?}");
+    let (backup, check) = (backup.json(), check.json());
+    let found = check["checks"].as_array().unwrap().iter().find(|it| it["check"] == "target");
+    for (field, said) in [("message", "the lock is a link"), ("hint", "remove or unmount it")] {
+        assert_eq!(found.unwrap()[field], backup["error"][field], "{field}");
+        assert!(backup["error"][field].as_str().unwrap().contains(said), "{backup}");
+    }
+    assert!(std::fs::symlink_metadata(&lock).unwrap().is_symlink());
+}
+
 /// A lock, or a part of the backup, that lies on another file system than the rest is refused.
 #[test]
 fn parts_on_another_file_system() {
@@ -337,7 +361,7 @@ fn parts_on_another_file_system() {
             exec \"$0\" -host \"$2\" -to \"$1/backup\" --json"
         );
         let Some(ran) = run(&script) else { return };
-        assert_eq!((ran.status, ran.code().as_str()), (38, "not_a_backup"), "{mounted}: {ran:?}");
+        assert_eq!((ran.status, ran.code().as_str()), (30, "target_unusable"), "{mounted}: {ran:?}");
         assert!(ran.json()["error"]["message"].as_str().unwrap().contains(mounted), "{ran:?}");
     }
 }
