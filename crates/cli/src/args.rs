@@ -463,7 +463,7 @@ const RESTORE_CODES: [E; 12] = [
     E::BackupTooNew,
     E::CorruptData,
 ];
-const CHECK_CODES: [E; 24] = [
+const CHECK_CODES: [E; 23] = [
     E::BadConfiguration,
     E::CannotListen,
     E::Disabled,
@@ -480,7 +480,6 @@ const CHECK_CODES: [E; 24] = [
     E::StoreMigrated,
     E::Diverged,
     E::TargetUnusable,
-    E::TargetInUse,
     E::NoSpace,
     E::NoBackup,
     E::BackupChanged,

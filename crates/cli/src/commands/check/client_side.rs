@@ -24,13 +24,12 @@ pub async fn run(args: &CheckArgs, address: &Address, globs: &Globs, findings: &
         Some(to) => Some(target::look(to, findings).await),
         None => None,
     };
-    let backup = look.as_ref().and_then(|look| look.backup.as_ref());
     let needs = match &service {
         Some((client, list)) => {
-            databases::check(client, list, globs, backup, look.is_some(), findings).await
+            databases::check(client, list, globs, look.as_ref(), findings).await
         }
         None => {
-            databases::backups_alone(backup, findings).await;
+            databases::backups_alone(look.as_ref(), findings).await;
             None
         }
     };

@@ -11,7 +11,7 @@ use wire::api::{After, Database, DatabaseList, ErrorCode, Logs};
 use super::estimate::Needed;
 use super::findings::{Check, Findings};
 use super::retention::{self, For};
-use super::target::Needs;
+use super::target::{Found, Needs, Target};
 use crate::commands::backup::choose::Globs;
 use crate::commands::backup::{Results, blocking};
 use crate::exit_code::ExitCode;
@@ -24,8 +24,7 @@ const LEAST: Duration = Duration::from_hours(1);
 /// What the checks of one run share.
 struct Run<'a> {
     client: &'a Client,
-    backup: Option<&'a Backup>,
-    has_target: bool,
+    target: Option<&'a Target>,
 }
 
 /// Checks the databases that a run would copy. What such a run would write; `None` if that is not
@@ -34,8 +33,7 @@ pub async fn check(
     client: &Client,
     list: &DatabaseList,
     globs: &Globs,
-    backup: Option<&Backup>,
-    has_target: bool,
+    target: Option<&Target>,
     findings: &mut Findings,
 ) -> Option<Needs> {
     let mut results = Results::default();
@@ -46,13 +44,14 @@ pub async fn check(
     for (name, why) in results.skipped {
         findings.warning(Check::of("database", &name), why, "the next run passes over it");
     }
-    let run = Run { client, backup, has_target };
+    let run = Run { client, target };
     let mut needs = Needs::default();
     for name in &chosen {
         if let Some(database) = list.databases.iter().find(|database| database.name == *name) {
             run.database(database, &mut needs, findings).await;
         }
     }
+    let backup = target.and_then(Target::backup);
     let entries = backup.map_or(&[][..], |backup| &backup.manifest().databases);
     for entry in entries {
         if !list.databases.iter().any(|database| database.name == entry.name) {
@@ -61,19 +60,30 @@ pub async fn check(
             findings.warning(Check::of("backup", &entry.name), message, hint);
         }
     }
+    if target.is_some_and(|target| matches!(target.found, Found::Unusable)) {
+        // Whether there is a backup that it would go on from is not known.
+        return None;
+    }
     Some(needs)
 }
 
 /// Without a service: the backups that are there.
-pub async fn backups_alone(backup: Option<&Backup>, findings: &mut Findings) {
-    let Some(backup) = backup else { return };
+pub async fn backups_alone(target: Option<&Target>, findings: &mut Findings) {
+    let Some((target, backup)) = target.and_then(|target| Some((target, target.backup()?))) else {
+        return;
+    };
     for entry in &backup.manifest().databases {
-        after(backup, entry, findings).await;
+        after(target, backup, entry, findings).await;
     }
 }
 
 /// Tells of a backup that is there. What it ends with, if it can be gone on from.
-async fn after(backup: &Backup, entry: &DatabaseEntry, findings: &mut Findings) -> Option<After> {
+async fn after(
+    target: &Target,
+    backup: &Backup,
+    entry: &DatabaseEntry,
+    findings: &mut Findings,
+) -> Option<After> {
     let check = Check::of("backup", &entry.name);
     let (owned, copied) = (backup.clone(), entry.clone());
     let after = blocking(move || owned.after(&copied)).await.and_then(|after| Ok(after?));
@@ -85,6 +95,10 @@ async fn after(backup: &Backup, entry: &DatabaseEntry, findings: &mut Findings) 
         units::timestamp(entry.finished.as_millisecond())
     );
     match &after {
+        Err(failure) if matches!(target.found, Found::Held(_)) => {
+            let hint = "it may be what the run is at; check again when nothing holds the target";
+            findings.warning(check, &failure.message, hint);
+        }
         Err(failure) => findings.error(check, failure.clone()),
         Ok(_) if backup.is_unfinished(entry) => {
             let message = format!("{message}; that run was cut off after its commit");
@@ -106,8 +120,10 @@ impl Run<'_> {
         let format = store.split(':').next().unwrap_or(store);
         let size = units::bytes(database.size_bytes.unwrap_or(0));
         findings.ok(Check::of("database", name), format!("{state}, {format}, {size}"));
-        let entry =
-            self.backup.and_then(|backup| Some((backup, backup.manifest().database(name)?)));
+        let entry = self.target.and_then(|target| {
+            let backup = target.backup()?;
+            Some((target, backup, backup.manifest().database(name)?))
+        });
         let logs = self.client.logs(name).await;
         let size_bytes = database.size_bytes.unwrap_or(0);
         needs.full_bytes = needs.full_bytes.saturating_add(size_bytes);
@@ -118,9 +134,9 @@ impl Run<'_> {
                 self.full(name, findings).await;
                 None
             }
-            Some((backup, entry)) => {
+            Some((target, backup, entry)) => {
                 needs.has_backup = true;
-                self.join(backup, entry, findings).await.then_some(entry)
+                self.join(target, backup, entry, findings).await.then_some(entry)
             }
         };
         match logs {
@@ -145,7 +161,12 @@ impl Run<'_> {
         match self.client.check(name, None).await {
             Ok(checked) => {
                 let (files, size) = (checked.files_count, units::bytes(checked.size_bytes));
-                let none = if self.has_target { "no backup yet: " } else { "" };
+                let none = match self.target.map(|target| &target.found) {
+                    None => "",
+                    // No run could begin anything there.
+                    Some(Found::Unusable) => return,
+                    Some(_) => "no backup yet: ",
+                };
                 let message = format!("{none}a full backup could begin, {files} files of {size}");
                 findings.ok(check, message);
             }
@@ -154,8 +175,14 @@ impl Run<'_> {
     }
 
     /// Whether an increment could begin after the backup that is there.
-    async fn join(&self, backup: &Backup, entry: &DatabaseEntry, findings: &mut Findings) -> bool {
-        let Some(after) = after(backup, entry, findings).await else { return false };
+    async fn join(
+        &self,
+        target: &Target,
+        backup: &Backup,
+        entry: &DatabaseEntry,
+        findings: &mut Findings,
+    ) -> bool {
+        let Some(after) = after(target, backup, entry, findings).await else { return false };
         let (name, tx_id) = (&entry.name, entry.last_tx.tx_id);
         let check = Check::of("history", name);
         match self.client.check(name, Some(after)).await {

@@ -15,8 +15,30 @@ use crate::units;
 pub struct Target {
     /// The directory, or the nearest one above it that exists.
     pub dir: PathBuf,
+    /// What is there.
+    pub found: Found,
+}
+
+/// What is at the target.
+pub enum Found {
+    /// What no run could use; that has been told.
+    Unusable,
+    /// Nothing.
+    Blank,
+    /// A backup.
+    Backup(Box<Backup>),
+    /// A backup that a run is writing to: what is read of it may be of two moments.
+    Held(Box<Backup>),
+}
+
+impl Target {
     /// The backup that is there.
-    pub backup: Option<Backup>,
+    pub fn backup(&self) -> Option<&Backup> {
+        match &self.found {
+            Found::Backup(backup) | Found::Held(backup) => Some(backup),
+            Found::Unusable | Found::Blank => None,
+        }
+    }
 }
 
 /// What the next run would write.
@@ -42,13 +64,15 @@ pub async fn look(to: &Path, findings: &mut Findings) -> Target {
         Ok(look) => look,
         Err(failure) => {
             findings.error(check, failure);
-            return Target { dir: nearest(to), backup: None };
+            return Target { dir: nearest(to), found: Found::Unusable };
         }
     };
     let place = nearest(&look.dir);
     if let Some(holder) = &look.holder {
-        let message = format!("{}: in use by {holder}", look.dir.display());
-        findings.error(check, Failure::new(ExitCode::TargetInUse, message));
+        let message = format!("{}: {holder} is backing up into it", look.dir.display());
+        let hint =
+            "another run fails, or waits with --retry-lock; beside a follower none is needed";
+        findings.warning(check, message, hint);
     }
     let dirs = match &look.backup {
         Some(backup) => backup.written_dirs(),
@@ -69,7 +93,13 @@ pub async fn look(to: &Path, findings: &mut Findings) -> Target {
         };
         findings.ok(check, format!("{}: {what}; this user may write there", look.dir.display()));
     }
-    Target { dir: place, backup: look.backup }
+    let is_held = look.holder.is_some();
+    let found = match look.backup.map(Box::new) {
+        None => Found::Blank,
+        Some(backup) if is_held => Found::Held(backup),
+        Some(backup) => Found::Backup(backup),
+    };
+    Target { dir: place, found }
 }
 
 /// Compares what a run needs with what is free.
