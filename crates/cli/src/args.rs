@@ -433,22 +433,18 @@ const BACKUP_CODES: [E; 24] = [
     E::CorruptData,
     E::Partial,
 ];
-const INFO_CODES: [E; 6] = [
+const INFO_CODES: [E; 8] = [
     E::NoSuchDatabase,
     E::TargetUnusable,
     E::NoSpace,
     E::NoBackup,
+    E::OutOfRange,
     E::BackupTooNew,
     E::CorruptData,
+    E::Partial,
 ];
-const VERIFY_CODES: [E; 6] = [
-    E::TargetUnusable,
-    E::TargetInUse,
-    E::NoSpace,
-    E::NoBackup,
-    E::BackupTooNew,
-    E::CorruptData,
-];
+const VERIFY_CODES: [E; 6] =
+    [E::TargetUnusable, E::TargetInUse, E::NoSpace, E::NoBackup, E::BackupTooNew, E::CorruptData];
 const RESTORE_CODES: [E; 12] = [
     E::BadConfiguration,
     E::SourceUnusable,

@@ -122,7 +122,7 @@ exit_codes! {
         "the backup's files are not as the last run left them";
         "run verify to see what differs; --full replaces the backup".
     OutOfRange = 37 "out_of_range":
-        "the database cannot be restored to the moment that was asked for";
+        "the backup does not reach to the transaction or moment that was asked for";
         "info --transactions lists the transactions; an older backup may reach further back".
     NotABackup = 38 "not_a_backup":
         "the directory has something in it, but no valid backup";

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use formats::{TimestampMs, TxId};
 use jiff::Timestamp;
+use jiff::fmt::temporal::Pieces;
 use mirror::{Point, Until};
 
 /// Factors of the units that are understood; a bare number is bytes.
@@ -17,6 +18,9 @@ const UNITS: [(&str, f64); 8] = [
     ("mib", 1_048_576.0),
     ("gib", 1_073_741_824.0),
 ];
+
+/// As in Java, and so in Neo4j.
+const ZONE_SECONDS_MAX: i32 = 18 * 3600;
 
 /// Slower streams look dead to the service.
 const MIN_RATE: f64 = 65_536.0;
@@ -117,6 +121,10 @@ pub fn parse_moment(text: &str) -> Result<Moment, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().map(Moment::TxId).map_err(|_| "too large for an id".to_owned());
     }
+    let offset = Pieces::parse(text).ok().and_then(|pieces| pieces.to_numeric_offset());
+    if offset.is_some_and(|offset| offset.seconds().abs() > ZONE_SECONDS_MAX) {
+        return Err("no zone is more than 18 hours from UTC".to_owned());
+    }
     text.parse().map(Moment::Time).map_err(|_| {
         "expected a transaction's id or a time with its zone, such as 2026-11-24T09:30:00Z or \
          2026-11-24T09:30:00+01:00"
@@ -203,7 +211,11 @@ mod tests {
         check("2023-11-14T22:13:20.1235Z", true, time(1_700_000_000_123));
         check("2023-11-14T22:13:20.1235Z", false, time(1_700_000_000_124));
         check("2023-11-14T22:13:20.123Z", false, time(1_700_000_000_123));
+        check("2023-11-15T16:13:20.123+18:00", true, time(1_700_000_000_123));
         for text in ["", "-1", "99999999999999999999", "2023-11-14T22:13:20", "yesterday", "12 h"] {
+            assert!(parse_moment(text).is_err(), "{text}");
+        }
+        for text in ["2023-11-14T22:13:20+25:00", "2023-11-14T22:13:20-18:01"] {
             assert!(parse_moment(text).is_err(), "{text}");
         }
     }

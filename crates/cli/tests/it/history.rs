@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::growing::Growing;
-use crate::run::{Service, run, tree};
+use crate::run::{Service, copy, run, tree};
 
 /// A data directory of a server that was killed, and a backup of it: a full one when it had half of its
 /// transactions, and an increment.
@@ -113,4 +113,68 @@ fn moments_that_cannot_be_restored_to() {
     }
     let info = ["info", "--from", from.to_str().unwrap(), "--since", "5"];
     assert_eq!(run(info).status, 2);
+}
+
+/// An id that the backup does not have, and a range that ends before it begins, are told with the range
+/// that is there; a time without transactions is an empty list.
+#[test]
+fn ranges_that_are_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = backed_up(dir.path());
+    let list = ["info", "--from", from.to_str().unwrap(), "--transactions"];
+    let all = ids(&lines(&[&list[..], &["--json"]].concat()));
+    let (first, last) = (all[0], all[all.len() - 1]);
+    let [before, middle, after] = [first - 1, first + 1, last + 1].map(|id| id.to_string());
+    for range in [
+        &["--since", &*after][..],
+        &["--until", &before],
+        &["--since", &middle, "--until", &first.to_string()],
+        &["--since", "2026-01-02T00:00:00Z", "--until", "2026-01-01T00:00:00Z"],
+    ] {
+        let ran = run([&list[..], range].concat());
+        assert_eq!((ran.status, &*ran.stdout), (37, ""), "{range:?}: {ran:?}");
+        assert!(ran.stderr.contains(&format!("{first} to {last}")), "{range:?}: {ran:?}");
+        let ran = run([&list[..], range, &["--json"]].concat());
+        assert_eq!((ran.status, ran.stdout.lines().count()), (37, 1), "{range:?}: {ran:?}");
+        assert_eq!(ran.code(), "out_of_range");
+        assert_eq!(ran.json()["database"], "neo4j");
+    }
+    let none = lines(&[&list[..], &["--json", "--since", "2999-01-01T00:00:00Z"]].concat());
+    assert!(none.is_empty(), "{none:?}");
+    let nothing = run(["info", "--from", "/nothing", "--transactions", "--json"]);
+    assert_eq!((nothing.status, nothing.stdout.lines().count()), (34, 1), "{nothing:?}");
+}
+
+/// A database that is damaged does not hide another, and its error is one line among the others.
+#[test]
+fn a_damaged_database_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = Growing::new(dir.path()).data;
+    for part in ["databases", "transactions"] {
+        copy(&data.join(part).join("neo4j"), &data.join(part).join("second"));
+    }
+    let service = Service::start(&data, &[]);
+    let to = dir.path().join("backup");
+    let to = to.to_str().unwrap();
+    assert_eq!(run(["-host", &service.address, "-to", to]).status, 0);
+    let list = ["info", "--from", to, "--transactions", "--json"];
+    let whole = lines(&list);
+    assert!(whole.len() > 2);
+    let log = dir.path().join("backup/transactions/second/neostore.transaction.db.0");
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, &bytes[..bytes.len() - 10]).unwrap();
+    let ran = run(list);
+    assert_eq!(ran.status, 50, "{ran:?}");
+    let told: Vec<Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |all: &[Value], name: &str| all.iter().filter(|it| it["database"] == name).count();
+    assert_eq!(of(&told, "neo4j"), of(&whole, "neo4j"));
+    let error = told.last().unwrap();
+    assert_eq!(
+        (&error["database"], &error["error"]["code"]),
+        (&"second".into(), &"corrupt_data".into())
+    );
+    let text = run(&list[..4]);
+    assert_eq!(text.status, 50, "{text:?}");
+    assert!(text.stderr.contains("second"), "{text:?}");
 }
