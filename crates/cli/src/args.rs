@@ -214,6 +214,9 @@ pub struct BackupArgs {
     /// The file that holds this client's token
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// How what is told on stderr is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -381,6 +384,15 @@ pub struct OutputArgs {
 }
 
 impl Command {
+    /// How stderr is written.
+    pub fn log_format(&self) -> LogFormat {
+        match self {
+            Self::Serve(args) => args.log_format,
+            Self::Backup(args) => args.log_format,
+            _ => LogFormat::Text,
+        }
+    }
+
     /// How the command's result is told.
     pub fn output(&self) -> Output {
         let of = |args: &OutputArgs| Output { json: args.json, quiet: args.quiet };

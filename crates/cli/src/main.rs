@@ -37,7 +37,7 @@ fn main() -> process::ExitCode {
             tell_panics(matches!(cli.command, Command::Serve(_)), output);
             if !matches!(cli.command, Command::Serve(_)) {
                 let level = if output.quiet { "error" } else { "warn" };
-                logging::start(level, logging::LogFormat::Text);
+                logging::start(level, cli.command.log_format());
             }
             let ended = commands::run(cli.command, output);
             ended.unwrap_or_else(|failure| {

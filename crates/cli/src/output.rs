@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, FailureBody};
-use crate::progress;
+use crate::{logging, progress};
 
 /// Whether and how results are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +35,7 @@ impl Output {
     /// How the run goes on, on stderr: it is no result.
     pub fn aside(self, text: impl AsRef<str>) {
         if !self.quiet {
-            progress::suspend(|| {
-                let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
-            });
+            tell("progress", text.as_ref());
         }
     }
 
@@ -71,7 +69,8 @@ impl Output {
             Ok(text) if self.json => writeln!(std::io::stdout(), "{text}"),
             _ => {
                 let Failure { message, hint, .. } = failure;
-                writeln!(std::io::stderr(), "error: {message}\nhint: {hint}")
+                let lines = [logging::line("error", message), logging::line("hint", hint)];
+                writeln!(std::io::stderr(), "{}", lines.join("\n"))
             }
         };
     }
@@ -139,9 +138,10 @@ pub fn end(code: ExitCode) -> ExitCode {
     failure.code
 }
 
-/// A line on stderr.
+/// A line on stderr, in the format of the log. What is of the kind `progress` is told as it is.
 pub fn tell(kind: &str, text: &str) {
+    let line = logging::line(kind, text);
     progress::suspend(|| {
-        let _ = writeln!(std::io::stderr().lock(), "{kind}: {text}");
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
     });
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::Output;
-use crate::units;
+use crate::{logging, units};
 
 /// How often the bar is drawn anew.
 const TICK: Duration = Duration::from_millis(200);
@@ -114,7 +114,7 @@ enum View {
 impl View {
     fn new(name: &str) -> Self {
         let now = Instant::now();
-        if !std::io::stderr().is_terminal() {
+        if logging::is_json() || !std::io::stderr().is_terminal() {
             return Self::Lines {
                 name: name.to_owned(),
                 started: now,
@@ -168,7 +168,7 @@ impl View {
             let left = spent.mul_f64((total - done) as f64 / done as f64);
             text.push_str(&format!(", {} left", units::time(left)));
         }
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        let _ = writeln!(std::io::stderr().lock(), "{}", logging::line("progress", &text));
         *last = Instant::now();
         *told_bytes = Some(done);
     }

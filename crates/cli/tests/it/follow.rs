@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::growing::Growing;
 use crate::proxy::Proxy;
-use crate::run::{Service, command, copy, finish, run, signal, tree};
+use crate::run::{Service, command, copy, data_directory, finish, run, signal, tree};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -311,4 +311,33 @@ fn what_is_refused() {
     assert!(!to.exists());
     let none = run(["-host", "127.0.0.1:1", "-to", to.to_str().unwrap(), "--json", "--follow"]);
     assert_eq!((none.status, none.code().as_str()), (10, "cannot_connect"));
+}
+
+/// With `--log-format json` each line on stderr is a document, also that of an error; the port that was
+/// picked for the metrics is told where all else is quiet.
+#[test]
+fn stderr_for_machines() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::start(&data_directory(dir.path()), &[]);
+    let to = dir.path().join("backup");
+    let line = ["-host", &service.address, "-to", to.to_str().unwrap(), "--follow", "-q"];
+    let more = ["--metrics-listen", "127.0.0.1:0", "--log-format"];
+    for (format, find) in [("text", "metrics on 127.0.0.1:"), ("json", "\"metrics on 127.0.0.1:")] {
+        let mut child = command([&line[..], &more, &[format]].concat()).spawn().unwrap();
+        let mut told = String::new();
+        BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut told).unwrap();
+        signal(&child, Signal::TERM);
+        assert_eq!(finish(child).status, 0);
+        assert!(told.contains(find), "{format}: {told:?}");
+        let document = serde_json::from_str::<Value>(&told);
+        assert_eq!(document.is_ok(), format == "json", "{told}");
+    }
+    let nobody = ["backup", "--host", "127.0.0.1:1", "--to", "/nothing", "--log-format", "json"];
+    let ran = run(nobody);
+    assert_eq!((ran.status, ran.stderr.lines().count()), (10, 2), "{ran:?}");
+    for (line, kind) in ran.stderr.lines().zip(["error", "hint"]) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["kind"], kind, "{ran:?}");
+        assert!(line["message"].is_string() && line["timestamp"].is_string(), "{ran:?}");
+    }
 }

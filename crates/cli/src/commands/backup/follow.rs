@@ -29,7 +29,7 @@ use super::copy::{Run, blocking, release};
 use crate::address::Listen;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
-use crate::output::{Ended, Output};
+use crate::output::{self, Ended, Output};
 use backoff::Backoff;
 pub use metrics::bind;
 pub use state::State;
@@ -124,7 +124,9 @@ pub async fn follow(
     }
     if let Some(listener) = metrics {
         let (addr, followed) = (listener.local_addr().ok(), Arc::clone(&followed));
-        output.aside(format!("metrics on {}", addr.map_or_else(String::new, |a| a.to_string())));
+        // Also where all else is to be quiet: nobody else knows the port that was picked.
+        let text = format!("metrics on {}", addr.map_or_else(String::new, |a| a.to_string()));
+        output::tell("progress", &text);
         tokio::spawn(metrics::serve(listener, followed));
     }
     watch(Arc::clone(&followed), output)?;
