@@ -16,7 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Backup(#[from] mirror::Error),
     /// The backup is damaged.
-    #[error("the backup is damaged in {} places, the first: {}", findings.len(), first(findings))]
+    #[error("the backup is damaged in {}", places(findings))]
     Corrupt {
         /// All that is wrong with it.
         findings: Vec<Finding>,
@@ -140,8 +140,12 @@ pub enum Error {
     Disk(#[from] fs::Error),
 }
 
-fn first(findings: &[Finding]) -> String {
-    findings.first().map_or_else(String::new, ToString::to_string)
+fn places(findings: &[Finding]) -> String {
+    let first = findings.first().map_or_else(String::new, ToString::to_string);
+    match findings.len() {
+        1 => format!("one place: {first}"),
+        count => format!("{count} places, the first: {first}"),
+    }
 }
 
 impl Error {

@@ -85,8 +85,14 @@ impl DatabaseReport {
         let (files, size) = (self.files, units::bytes(self.size_bytes));
         fact("files", &format!("{files} of {size} together"));
         let moved = units::bytes(self.bytes_transferred);
-        let rate = units::rate(self.bytes_transferred, time);
-        fact("transferred", &format!("{moved} in {} ({rate})", units::time(time)));
+        let rate = match self.r#type {
+            mirror::BackupType::Full => {
+                format!(" ({})", units::rate(self.bytes_transferred, time))
+            }
+            // A follower's waits for transactions most of the time.
+            mirror::BackupType::Incremental => String::new(),
+        };
+        fact("transferred", &format!("{moved} in {}{rate}", units::time(time)));
         fact("store", &self.store_id);
         let (first, last) = (self.first_consistent_tx_id, self.last_tx_id);
         fact("consistent", &format!("from transaction {first} to {last}"));

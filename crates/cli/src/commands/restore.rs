@@ -82,7 +82,8 @@ fn tell(report: &Report, output: Output) {
         output.line(format!("{}: restored up to transaction {last}{time}", entry.name));
         output.line(format!("  {files} files of {size} together"));
         if left_out > 0 {
-            output.line(format!("  left out      {left_out} transactions after it"));
+            let plural = if left_out == 1 { "" } else { "s" };
+            output.line(format!("  left out      {left_out} transaction{plural} after it"));
         }
         output.line(format!("  store         {}", store.display()));
         output.line(format!("  transactions  {}", transactions.display()));

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{GlobSet, GlobSetBuilder};
 use service::{Limits, ServiceConfig, TlsConfig, TokenFile};
 use source::{Config, Installation};
 
+use super::backup::choose;
 use super::runtime;
 use crate::address::Listen;
 use crate::args::ServeArgs;
@@ -137,7 +138,7 @@ pub(super) fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
     let refuse = |error: globset::Error| Failure::usage(format!("--database: {error}"));
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
-        set.add(Glob::new(pattern).map_err(refuse)?);
+        set.add(choose::glob(pattern)?);
     }
     set.build().map(Some).map_err(refuse)
 }

@@ -77,6 +77,14 @@ fn from_the_list_to_the_moment_before() {
     let ran = run(line);
     assert!(ran.status == 0 && ran.stdout.contains(&format!("transaction {last} of {time}")));
     assert!(tree(&to) != restored[0]);
+    let to = dir.path().join("one-less");
+    let one_less = (last - 1).to_string();
+    let ran = run(["restore", "--from", from, "--to", to.to_str().unwrap(), "--until", &one_less]);
+    assert!(ran.stdout.contains("left out      1 transaction after it"), "{ran:?}");
+    // The time of an increment is one of waiting, too.
+    let told = run(["info", "--from", from]).stdout;
+    let moved = told.lines().find(|line| line.contains("transferred")).unwrap();
+    assert!(moved.contains(" in ") && !moved.contains("/s"), "{told}");
 }
 
 /// Each with its own code, the range in the message, and nothing made.

@@ -21,6 +21,7 @@ fn nonsense_is_a_usage_error() {
         "-host h -port 65536 -to /nowhere/x",
         "-host h -to /nowhere/x --client-cert a",
         "-host h -to /nowhere/x --database [",
+        "-host h -to /nowhere/x --database=",
         "info",
         "info --from",
         "verify",
@@ -39,6 +40,7 @@ fn nonsense_is_a_usage_error() {
         "check -host h --insecure",
         "check -host h:1 -port 2",
         "check -host h --database [",
+        "check -host h --database=",
     ] {
         let ran = run_line(line);
         assert_eq!(ran.status, 2, "{line}: {ran:?}");

@@ -7,15 +7,21 @@ use super::Results;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result, one_line};
 
+/// A pattern for databases' names.
+pub fn glob(pattern: &str) -> Result<Glob> {
+    if pattern.is_empty() {
+        return Err(Failure::usage("--database: an empty name is no database's")
+            .hint("leave the flag out for all databases"));
+    }
+    Glob::new(pattern).map_err(|error| Failure::usage(format!("--database: {error}")))
+}
+
 /// What `--database` says; without it, all.
 pub struct Globs(Vec<GlobMatcher>);
 
 impl Globs {
     pub fn parse(patterns: &[String]) -> Result<Self> {
-        let parse = |pattern: &String| match Glob::new(pattern) {
-            Ok(glob) => Ok(glob.compile_matcher()),
-            Err(error) => Err(Failure::usage(format!("--database: {error}"))),
-        };
+        let parse = |pattern: &String| Ok(glob(pattern)?.compile_matcher());
         Ok(Self(patterns.iter().map(parse).collect::<Result<_>>()?))
     }
 

@@ -111,7 +111,8 @@ pub fn dropped(database: &str, output: Output) {
 
 /// The end of the run.
 pub fn stopped(databases: usize, output: Output) {
-    output.line(format!("stopped; {databases} databases are complete"));
+    let are = if databases == 1 { "database is" } else { "databases are" };
+    output.line(format!("stopped; {databases} {are} complete"));
     tell(&Event::Stopped { databases }, output);
 }
 
