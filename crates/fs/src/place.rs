@@ -4,6 +4,8 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+
 use crate::{Error, Result};
 
 /// The identity of a file or directory.
@@ -73,13 +75,25 @@ pub fn is_inside(path: &Path, outer: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Whether a directory is the root of a mounted file system (a bind mount from the same file
-/// system is not noticed).
-pub fn is_mount_point(dir: &Path) -> Result<bool> {
-    let (Some(own), Some(parent)) = (Place::of(dir)?, Place::of(&dir.join(".."))?) else {
-        return Ok(false);
-    };
-    Ok(own.device != parent.device || own == parent)
+/// Whether something else is mounted on a path: a file system, or a part of one, also of the same. What
+/// is not there is no mount point. A kernel before 5.8 does not notice a part of the same file system.
+pub fn is_mount_point(path: &Path) -> Result<bool> {
+    let asked = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS);
+    match asked {
+        Ok(found) if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+            Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+        }
+        _ => is_other_device(path),
+    }
+}
+
+fn is_other_device(path: &Path) -> Result<bool> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let Some(own) = Place::of(path)? else { return Ok(false) };
+    match parent {
+        Some(parent) => Ok(Place::of(parent)?.is_some_and(|parent| parent.device != own.device)),
+        None => Ok(path.has_root()),
+    }
 }
 
 /// How many bytes this user can still write on the file system of a directory.
@@ -135,6 +149,11 @@ mod tests {
         assert!(free_bytes(dir.path()).unwrap() > 0);
         assert!(free_bytes(&dir.path().join("nothing")).unwrap_err().is_not_found());
         assert!(!is_mount_point(dir.path()).unwrap());
-        assert!(is_mount_point(Path::new("/proc")).unwrap());
+        assert!(!is_mount_point(&dir.path().join("nothing")).unwrap());
+        for (path, expected) in [("/proc", true), ("/", true), ("/proc/self", false)] {
+            assert_eq!(is_mount_point(Path::new(path)).unwrap(), expected, "{path}");
+        }
+        assert!(is_other_device(Path::new("/proc")).unwrap());
+        assert!(!is_other_device(dir.path()).unwrap());
     }
 }

@@ -202,23 +202,34 @@ fn in_use(dir: &Path, error: fs::Error) -> Error {
 pub(crate) fn refuse_moved_lock(dir: &Path) -> Result<()> {
     let path = dir.join(LOCK_NAME);
     let Ok(lock) = std::fs::symlink_metadata(&path) else { return Ok(()) };
-    if lock.is_file() && Place::of(dir)?.map(|own| own.device) == Some(Place::from(&lock).device) {
+    if lock.is_file() && !is_elsewhere(dir, &path)? {
         return Ok(());
     }
     Err(Error::LockElsewhere { path })
 }
 
-/// The renames of a commit need plain directories on one file system.
+/// The renames of a commit need plain directories on one file system, and cannot move a mount point.
 pub(crate) fn refuse_moved_roots(dir: &Path) -> Result<()> {
-    let device = Place::of(dir)?.map(|own| own.device);
     for area in Area::ALL {
-        let path = dir.join(area.root_name());
-        let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
-        if !metadata.is_dir() || device != Some(Place::from(&metadata).device) {
-            return Err(Error::PartElsewhere { path });
+        let root = dir.join(area.root_name());
+        let Ok(metadata) = std::fs::symlink_metadata(&root) else { continue };
+        if !metadata.is_dir() || is_elsewhere(dir, &root)? {
+            return Err(Error::PartElsewhere { path: root });
+        }
+        for (name, _) in fs::entries(&root)? {
+            let path = root.join(name);
+            if fs::is_mount_point(&path)? {
+                return Err(Error::PartElsewhere { path });
+            }
         }
     }
     Ok(())
+}
+
+/// Whether what is in a directory by its name lies on another file system, or is mounted.
+fn is_elsewhere(dir: &Path, path: &Path) -> Result<bool> {
+    let device = |place: Option<Place>| place.map(|place| place.device);
+    Ok(fs::is_mount_point(path)? || device(Place::of(dir)?) != device(Place::of(path)?))
 }
 
 /// Completes what was committed and is not in its place yet.

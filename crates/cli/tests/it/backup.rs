@@ -328,9 +328,8 @@ fn a_lock_that_is_a_link() {
     let lock = to.join(".neo4j-backup.lock");
     std::fs::rename(&lock, dir.path().join("elsewhere")).unwrap();
     std::os::unix::fs::symlink(dir.path().join("elsewhere"), &lock).unwrap();
-    let [backup, check] = ["backup", "check"].map(|command| {
-        run([command, "--host", host, "--to", to.to_str().unwrap(), "--json"])
-    });
+    let [backup, check] = ["backup", "check"]
+        .map(|command| run([command, "--host", host, "--to", to.to_str().unwrap(), "--json"]));
     assert_eq!((backup.status, backup.code().as_str()), (30, "target_unusable"), "{backup:?}");
     assert_eq!((check.status, check.code().as_str()), (30, "target_unusable"), "{check:?}");
     let (backup, check) = (backup.json(), check.json());
@@ -361,7 +360,31 @@ fn parts_on_another_file_system() {
             exec \"$0\" -host \"$2\" -to \"$1/backup\" --json"
         );
         let Some(ran) = run(&script) else { return };
-        assert_eq!((ran.status, ran.code().as_str()), (30, "target_unusable"), "{mounted}: {ran:?}");
+        assert_eq!(
+            (ran.status, ran.code().as_str()),
+            (30, "target_unusable"),
+            "{mounted}: {ran:?}"
+        );
+        assert!(ran.json()["error"]["message"].as_str().unwrap().contains(mounted), "{ran:?}");
+    }
+    // A database's directory cannot be replaced, also where it is mounted from the same file system.
+    for (mounted, of) in [("databases/neo4j", "none"), ("transactions/neo4j", "same")] {
+        let script = format!(
+            "mount -t tmpfs none \"$1\" && \"$0\" -host \"$2\" -to \"$1/backup\" --quiet &&
+            mkdir \"$1/elsewhere\" && {{ test {of} = same || mount -t tmpfs none \"$1/elsewhere\"; }} &&
+            cp -rp \"$1/backup/{mounted}/.\" \"$1/elsewhere\" &&
+            mount --bind \"$1/elsewhere\" \"$1/backup/{mounted}\" &&
+            for more in --json \"--json --full\"; do
+                \"$0\" -host \"$2\" -to \"$1/backup\" $more >\"$1/told\"; status=$?
+                test ! -e \"$1/backup/.neo4j-backup.staged\" || exit 99
+            done; cat \"$1/told\"; exit $status"
+        );
+        let ran = run(&script).unwrap();
+        assert_eq!(
+            (ran.status, ran.code().as_str()),
+            (30, "target_unusable"),
+            "{mounted}: {ran:?}"
+        );
         assert!(ran.json()["error"]["message"].as_str().unwrap().contains(mounted), "{ran:?}");
     }
 }
