@@ -6,7 +6,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::run::{Ran, Service, command, copy, data_directory, finish, run, signal, tree};
+use crate::run::{
+    Ran, Service, command, copy, data_directory, data_directory_of, finish, run, signal, tree,
+};
 
 pub fn backup(service: &Service, to: &Path, more: &[&str]) -> Ran {
     let line = ["-host", service.address.as_str(), "-to", to.to_str().unwrap(), "--json"];
@@ -386,5 +388,47 @@ fn parts_on_another_file_system() {
             "{mounted}: {ran:?}"
         );
         assert!(ran.json()["error"]["message"].as_str().unwrap().contains(mounted), "{ran:?}");
+    }
+}
+
+/// The server was upgraded between two runs: entries of another kernel version, and from 5.19 on files
+/// with another header, go on where the old ones ended.
+#[test]
+fn an_increment_over_an_upgrade() {
+    for (fixture, before, after) in [
+        ("5.19.0-upgraded-to-5.26.30/upgrade", 19, 25),
+        ("5.26.30-upgraded-to-2026.08.1/upgrade", 19, 25),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let data = data_directory_of(dir.path(), fixture);
+        let [first, second, checkpoints] =
+            ["neostore.transaction.db.0", "neostore.transaction.db.1", "checkpoint.1"]
+                .map(|name| data.join("transactions/neo4j").join(name));
+        let upgraded = [&first, &second, &checkpoints].map(|path| std::fs::read(path).unwrap());
+        // As it was before the upgrade.
+        let mut reader = formats::txlog::BatchReader::new(&upgraded[0][128..], 128);
+        let batches: Vec<_> = std::iter::from_fn(|| reader.next_batch().unwrap()).collect();
+        let last = batches.iter().find(|batch| batch.tx_id.0 == before).unwrap();
+        let old_version = last.kernel_version;
+        std::fs::write(&first, &upgraded[0][..last.end as usize]).unwrap();
+        std::fs::remove_file(&second).unwrap();
+        std::fs::remove_file(&checkpoints).unwrap();
+        let service = Service::start(&data, &[]);
+        let to = dir.path().join("backup");
+        let full = backup(&service, &to, &[]).json()["databases"][0].clone();
+        assert_eq!((&full["type"], &full["last_tx_id"]), (&"full".into(), &before.into()));
+
+        for (path, bytes) in [&first, &second, &checkpoints].iter().zip(&upgraded) {
+            std::fs::write(path, bytes).unwrap();
+        }
+        let ran = backup(&service, &to, &[]);
+        let next = ran.json()["databases"][0].clone();
+        let found = (&next["type"], &next["last_tx_id"]);
+        assert_eq!(found, (&"incremental".into(), &after.into()), "{fixture}: {ran:?}");
+        assert_eq!(run(["verify", "--from", to.to_str().unwrap()]).status, 0);
+        let appended =
+            std::fs::read(to.join("transactions/neo4j/neostore.transaction.db.1")).unwrap();
+        let mut reader = formats::txlog::BatchReader::new(&appended[128..], 128);
+        assert!(reader.next_batch().unwrap().unwrap().kernel_version > old_version);
     }
 }
