@@ -125,7 +125,8 @@ impl Increment {
         }
         self.inner.own_changes.tell(&mut entry, &locate(&self.inner.dir, &self.before));
         let now = Timestamp::now();
-        entry.as_of = Some(finished.as_of);
+        // What was known before stays so, if a transaction is being written now.
+        entry.as_of = entry.as_of.max(Some(finished.as_of));
         entry.started = self.started;
         entry.finished = now;
         entry.duration_ms =

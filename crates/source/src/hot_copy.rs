@@ -118,7 +118,8 @@ pub struct Finished {
     pub last_tx: LastTx,
     /// Transactions from C to E.
     pub transactions: u64,
-    /// When E began to be looked for.
+    /// Up to when there was nothing to be had but what goes up to E: when E began to be looked for, or where a
+    /// transaction was being written behind it, the time of E.
     pub as_of: TimestampMs,
 }
 
@@ -340,7 +341,7 @@ impl HotCopy {
             first_consistent_tx_id: last_tx.tx_id,
             last_tx,
             transactions: scanner.transactions,
-            as_of,
+            as_of: if scanner.is_unfinished { last_tx.commit_time } else { as_of },
         };
         Ok(End { finished, logs })
     }

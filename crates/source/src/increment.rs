@@ -181,14 +181,14 @@ impl Increment {
         let as_of = now();
         let after = &self.after.last_tx;
         let tail = self.logs.tail_from(self.anchor.version)?;
-        let (last_tx, cuts) = match self.read_tail(tail)? {
+        let (last_tx, cuts, is_unfinished) = match self.read_tail(tail)? {
             Some(found) => found,
             // From the backup's last transaction on, so that the next one is checked against it.
             None => {
                 let (scanner, cuts) = self.logs.read_to_end(self.anchor, self.store_id())?;
                 let last = scanner.last.filter(|_| scanner.first_tx == Some(after.tx_id));
                 match last {
-                    Some(last) => (last, cuts),
+                    Some(last) => (last, cuts, scanner.is_unfinished),
                     None => return Err(self.is_gone()?),
                 }
             }
@@ -211,15 +211,16 @@ impl Increment {
             last_tx,
             // Ids have no gaps.
             transactions: last_tx.tx_id.0.saturating_sub(after.tx_id.0),
-            as_of,
+            as_of: if is_unfinished { last_tx.commit_time } else { as_of },
         };
         Ok(End { finished, logs })
     }
 
-    /// The last transaction, and where each file ends, by the files from `tail` on. Those before it were
+    /// The last transaction, where each file ends, and whether something unfinished follows, by the files from
+    /// `tail` on. Those before it were
     /// finished long ago, and whoever appends them to a backup reads every transaction of them. `None` if the
     /// tail is all that there is, or has no transaction: then everything must be read.
-    fn read_tail(&self, tail: LogVersion) -> Result<Option<(LastTx, Cuts)>> {
+    fn read_tail(&self, tail: LogVersion) -> Result<Option<(LastTx, Cuts, bool)>> {
         let first = self.anchor.version;
         if tail <= first {
             return Ok(None);
@@ -234,7 +235,7 @@ impl Increment {
             let Some(held) = self.logs.get(version) else { return Ok(None) };
             cuts.insert(version, held.size_bytes()?);
         }
-        Ok(Some((last_tx, cuts)))
+        Ok(Some((last_tx, cuts, scanner.is_unfinished)))
     }
 
     /// The backup's last transaction was there when this began: the server has another history since, or

@@ -132,6 +132,7 @@ impl HeldLogs {
                     continue;
                 }
                 self.check_no_gap(version)?;
+                scanner.is_unfinished = end.is_unfinished();
                 return Ok((scanner, cuts));
             };
             end.expect_boundary(&held, scanner.position)?;

@@ -106,6 +106,11 @@ impl FileEnd {
         }
     }
 
+    /// Whether bytes that are no whole batch follow the last one.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self, Self::Tail { error: Some(_), .. })
+    }
+
     /// Whether nothing but zeros follows the last batch.
     pub fn is_clean(&self, held: &Held) -> Result<bool> {
         match self {
@@ -222,6 +227,8 @@ pub struct Scanner {
     pub first_tx: Option<TxId>,
     /// Batches so far.
     pub transactions: u64,
+    /// Whether a batch that is being written follows.
+    pub is_unfinished: bool,
 }
 
 impl Scanner {
@@ -234,6 +241,7 @@ impl Scanner {
             last: None,
             first_tx: None,
             transactions: 0,
+            is_unfinished: false,
         }
     }
 

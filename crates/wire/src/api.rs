@@ -231,7 +231,8 @@ pub struct Finished {
     pub last_tx: LastTx,
     /// How many transactions lie between C and E.
     pub transactions: u64,
-    /// When the service began to look for E, by the clock of its host, which is the server's.
+    /// Up to when there was nothing but what E ends with: when the service began to look for E, by the clock
+    /// of its host, which is the server's. Where a transaction was being written, the time of E.
     pub as_of: TimestampMs,
 }
 

@@ -114,6 +114,9 @@ fn a_transaction_that_is_being_written_is_left_out() {
         });
         let finished = home.begin().finish().unwrap();
         assert_eq!(finished.last_tx.tx_id.0, whole.last_tx.tx_id.0 - 1, "{preallocated}");
+        // It has its commit time already: there is more than this copy by then.
+        assert_eq!(finished.as_of, finished.last_tx.commit_time);
+        assert!(whole.as_of > whole.last_tx.commit_time);
     }
 }
 

@@ -64,6 +64,13 @@ fn nothing_new_is_an_increment_without_transactions() {
     let after = after(&home);
     let finished = Increment::begin(&home.database(), after.clone()).unwrap().finish().unwrap();
     assert_eq!((finished.last_tx, finished.transactions), (after.last_tx, 0));
+    assert!(finished.as_of > after.last_tx.commit_time);
+    // A transaction that is being written has its commit time already.
+    let log = std::fs::read(home.log(FIRST)).unwrap();
+    let end = after.last_tx.end.offset_bytes as usize;
+    std::fs::write(home.log(FIRST), [&log[..end], &log[128..160]].concat()).unwrap();
+    let finished = Increment::begin(&home.database(), after.clone()).unwrap().finish().unwrap();
+    assert_eq!((finished.last_tx, finished.as_of), (after.last_tx, after.last_tx.commit_time));
 }
 
 /// Bytes behind the last transaction are news, in the same file or the next one, and nothing else; who
