@@ -92,14 +92,13 @@ impl Mirror {
     /// Notes that at a time of the server's clock there was nothing more than the backup has, if that is
     /// news and the backup still ends with that transaction.
     pub fn note_as_of(&self, database: &str, last_tx_id: TxId, as_of: TimestampMs) -> Result<()> {
-        let found = self.inner.settled()?.database(database).cloned();
-        let is_news = |entry: &DatabaseEntry| {
+        let is_news = |entry: &&DatabaseEntry| {
             entry.last_tx.tx_id == last_tx_id && entry.as_of.is_none_or(|noted| noted < as_of)
         };
-        match found.filter(is_news) {
-            Some(entry) => self.inner.replace(DatabaseEntry { as_of: Some(as_of), ..entry }),
-            None => Ok(()),
-        }
+        self.inner.change(|manifest| {
+            let entry = manifest.database(database).filter(is_news)?;
+            Some(DatabaseEntry { as_of: Some(as_of), ..entry.clone() })
+        })
     }
 
     /// Begins to append the transactions of a session that was opened with [`Mirror::after`].
@@ -117,7 +116,13 @@ impl Mirror {
 impl Inner {
     /// Puts an entry in place of the one of the same generation: the commit of an increment.
     pub(crate) fn replace(&self, entry: DatabaseEntry) -> Result<()> {
+        self.change(|_| Some(entry))
+    }
+
+    /// Puts what is made of the manifest into it; nobody else changes it meanwhile.
+    fn change(&self, entry: impl FnOnce(&Manifest) -> Option<DatabaseEntry>) -> Result<()> {
         let mut manifest = self.settled()?;
+        let Some(entry) = entry(&manifest) else { return Ok(()) };
         let mut next = manifest.clone();
         next.set(entry);
         self.write(&next)?;
