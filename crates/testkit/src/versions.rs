@@ -140,6 +140,17 @@ pub fn is_long_run() -> bool {
     std::env::var_os(LONG_VARIABLE).is_some()
 }
 
+/// The versions [`under_test`] in the long run, else none.
+pub fn long_run_only(test: &str) -> Vec<Version> {
+    let mut versions = under_test(test);
+    if !is_long_run() {
+        for version in versions.drain(..) {
+            let _ = writeln!(std::io::stderr(), "LONG RUN ONLY {test} on Neo4j {}", version.name);
+        }
+    }
+    versions
+}
+
 /// Of the versions [`under_test`], only `ordinary` unless this is the long run.
 pub fn one_under_test(test: &str, ordinary: Version) -> Vec<Version> {
     only(test, ordinary, under_test(test))
