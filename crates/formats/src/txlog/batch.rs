@@ -1,5 +1,5 @@
 //! Batches: a transaction's START, its COMMANDs and its COMMIT, with the checksum over all. Those of
-//! Neo4j 3.0 are read in [`v3_0`](crate::v3_0), and chosen by the version byte of their first entry.
+//! Neo4j 3.0 are read in [`crate::v3_0`], and chosen by the version byte of their first entry.
 
 use std::io::Read;
 

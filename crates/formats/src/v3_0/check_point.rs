@@ -13,7 +13,7 @@ use super::entry::CHECK_POINT;
 use crate::{Error, KernelVersion, LogPosition, Result};
 
 /// A check point in a log: every change before its position is in the store files. 3.0.0 writes
-/// wrong positions now and then: see [`recovery_start`](super::recovery_start).
+/// wrong positions now and then: see [`recovery_start`](super::recovery_start()).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckPoint {
     /// Offset of the entry's first byte in its file.
