@@ -27,23 +27,28 @@ pub(crate) enum Header {
 }
 
 /// The mandatory files, `neostore` first.
-pub const MANDATORY: &[RecordStore] = &[
-    store("neostore", 9, Header::None),
-    store("neostore.nodestore.db", 15, Header::None),
-    store("neostore.nodestore.db.labels", 64, Header::RecordSize),
-    store("neostore.relationshipstore.db", 34, Header::None),
-    store("neostore.relationshipgroupstore.db", 25, Header::DenseThreshold),
-    store("neostore.propertystore.db", 41, Header::None),
-    store("neostore.propertystore.db.strings", 128, Header::RecordSize),
-    store("neostore.propertystore.db.arrays", 128, Header::RecordSize),
-    store("neostore.propertystore.db.index", 9, Header::None),
-    store("neostore.propertystore.db.index.keys", 38, Header::RecordSize),
-    store("neostore.labeltokenstore.db", 5, Header::None),
-    store("neostore.labeltokenstore.db.names", 38, Header::RecordSize),
-    store("neostore.relationshiptypestore.db", 5, Header::None),
-    store("neostore.relationshiptypestore.db.names", 38, Header::RecordSize),
-    store("neostore.schemastore.db", 8, Header::None),
-];
+pub const MANDATORY: &[RecordStore] = &mandatory(store("neostore.schemastore.db", 8, Header::None));
+
+/// All mandatory files, of which only the schema store is not the same in 3.0.
+pub(crate) const fn mandatory(schema: RecordStore) -> [RecordStore; 15] {
+    [
+        store("neostore", 9, Header::None),
+        store("neostore.nodestore.db", 15, Header::None),
+        store("neostore.nodestore.db.labels", 64, Header::RecordSize),
+        store("neostore.relationshipstore.db", 34, Header::None),
+        store("neostore.relationshipgroupstore.db", 25, Header::DenseThreshold),
+        store("neostore.propertystore.db", 41, Header::None),
+        store("neostore.propertystore.db.strings", 128, Header::RecordSize),
+        store("neostore.propertystore.db.arrays", 128, Header::RecordSize),
+        store("neostore.propertystore.db.index", 9, Header::None),
+        store("neostore.propertystore.db.index.keys", 38, Header::RecordSize),
+        store("neostore.labeltokenstore.db", 5, Header::None),
+        store("neostore.labeltokenstore.db.names", 38, Header::RecordSize),
+        store("neostore.relationshiptypestore.db", 5, Header::None),
+        store("neostore.relationshiptypestore.db.names", 38, Header::RecordSize),
+        schema,
+    ]
+}
 
 /// Trees beside the record stores that Neo4j rebuilds; each record store but `neostore` has one
 /// more, its name with `.id` behind it.

@@ -216,10 +216,10 @@ impl Increment {
         Ok(End { finished, logs })
     }
 
-    /// The last transaction, where each file ends, and whether something unfinished follows, by the files from
-    /// `tail` on. Those before it were
-    /// finished long ago, and whoever appends them to a backup reads every transaction of them. `None` if the
-    /// tail is all that there is, or has no transaction: then everything must be read.
+    /// The last transaction, where each file ends, and whether something unfinished follows, by the files
+    /// from `tail` on. Those before it were finished long ago, and whoever appends them to a backup reads
+    /// every transaction of them. `None` if the tail is all that there is, or has no transaction: then
+    /// everything must be read.
     fn read_tail(&self, tail: LogVersion) -> Result<Option<(LastTx, Cuts, bool)>> {
         let first = self.anchor.version;
         if tail <= first {

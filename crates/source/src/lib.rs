@@ -29,7 +29,8 @@ pub use logs::Waker;
 pub use scan::{LOG_PREFIX, LastTx, LogScan, LogSizes, Visit, log_path, scan_logs};
 
 /// The time by this host's clock, which is the server's.
-fn now() -> formats::TimestampMs {
+#[must_use]
+pub fn now() -> formats::TimestampMs {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let ms = since.map_or(0, |since| since.as_millis());
     formats::TimestampMs(i64::try_from(ms).unwrap_or(i64::MAX))

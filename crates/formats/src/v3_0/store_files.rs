@@ -4,27 +4,12 @@
 //! pages; one that nothing was flushed to is empty. Source: `StoreFactory`, 3.0.0. Evidence: real
 //! stores of 3.0.0.
 
-use crate::record_store::{Header, RecordStore, store};
+use crate::record_store::{Header, RecordStore, mandatory, store};
 
 /// The mandatory files, `neostore` first. Without one the server does not start, or silently has
 /// lost something.
-pub const MANDATORY: &[RecordStore] = &[
-    store("neostore", 9, Header::None),
-    store("neostore.nodestore.db", 15, Header::None),
-    store("neostore.nodestore.db.labels", 64, Header::RecordSize),
-    store("neostore.relationshipstore.db", 34, Header::None),
-    store("neostore.relationshipgroupstore.db", 25, Header::DenseThreshold),
-    store("neostore.propertystore.db", 41, Header::None),
-    store("neostore.propertystore.db.strings", 128, Header::RecordSize),
-    store("neostore.propertystore.db.arrays", 128, Header::RecordSize),
-    store("neostore.propertystore.db.index", 9, Header::None),
-    store("neostore.propertystore.db.index.keys", 38, Header::RecordSize),
-    store("neostore.labeltokenstore.db", 5, Header::None),
-    store("neostore.labeltokenstore.db.names", 38, Header::RecordSize),
-    store("neostore.relationshiptypestore.db", 5, Header::None),
-    store("neostore.relationshiptypestore.db.names", 38, Header::RecordSize),
-    store("neostore.schemastore.db", 64, Header::RecordSize),
-];
+pub const MANDATORY: &[RecordStore] =
+    &mandatory(store("neostore.schemastore.db", 64, Header::RecordSize));
 
 /// Each of [`MANDATORY`] has one more file, its name with this behind it: ids that are free.
 /// Derived; worthless in a copy.

@@ -59,7 +59,7 @@ pub fn batch(version: KernelVersion, tx_id: i64, commands: &[Command]) -> Vec<u8
     bytes
 }
 
-fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
+pub fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
     vec(any::<u8>(), 0..=max)
 }
 
@@ -72,19 +72,24 @@ prop_compose! {
     }
 }
 
-fn dynamics() -> impl Strategy<Value = Vec<DynamicRecord>> {
+pub fn dynamics() -> impl Strategy<Value = Vec<DynamicRecord>> {
     vec(dynamic(), 0..3)
 }
 
+/// The id of a secondary unit, of records whose flags say that they have one.
+pub fn secondary(flags: u8, value: i64) -> i64 {
+    if flags & 8 == 0 { 0 } else { value }
+}
+
 prop_compose! {
-    fn node()(
+    pub fn node()(
         flags: u8, dense: u8, fields: [i64; 4], label_records in dynamics(),
     ) -> NodeRecord {
         if flags & 1 == 0 {
             return NodeRecord { flags, label_records, ..NodeRecord::default() };
         }
         let [next_relationship, next_property, labels, secondary] = fields;
-        let secondary = if flags & 8 == 0 { 0 } else { secondary };
+        let secondary = self::secondary(flags, secondary);
         NodeRecord {
             flags, dense, next_relationship, next_property, labels, secondary, label_records,
         }
@@ -92,7 +97,9 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn block()(size in 1..=4_usize, words: [u8; 32], value_records in dynamics()) -> PropertyBlock {
+    pub fn block()(
+        size in 1..=4_usize, words: [u8; 32], value_records in dynamics(),
+    ) -> PropertyBlock {
         PropertyBlock { words: words[..size * 8].to_vec(), value_records }
     }
 }
@@ -107,12 +114,12 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn relationship()(flags: u8, kind: i32, extra: u8, fields: [i64; 8]) -> RelationshipRecord {
+    pub fn relationship()(flags: u8, kind: i32, extra: u8, fields: [i64; 8]) -> RelationshipRecord {
         if flags & 1 == 0 {
             return RelationshipRecord { flags, kind, ..RelationshipRecord::default() };
         }
         let [first_node, second_node, next_property, secondary, chain @ ..] = fields;
-        let secondary = if flags & 8 == 0 { 0 } else { secondary };
+        let secondary = self::secondary(flags, secondary);
         RelationshipRecord {
             flags, first_node, second_node, kind, chain, next_property, extra, secondary,
         }
@@ -122,19 +129,19 @@ prop_compose! {
 prop_compose! {
     fn group()(flags: u8, kind: i32, external_degrees: u8, fields: [i64; 6]) -> GroupRecord {
         let [next, owner, secondary, first @ ..] = fields;
-        let secondary = if flags & 8 == 0 { 0 } else { secondary };
+        let secondary = self::secondary(flags, secondary);
         GroupRecord { flags, kind, next, first, owner, external_degrees, secondary }
     }
 }
 
 prop_compose! {
-    fn token()(flags: u8, name_id: i32, name_records in dynamics()) -> TokenRecord {
+    pub fn token()(flags: u8, name_id: i32, name_records in dynamics()) -> TokenRecord {
         TokenRecord { flags, name_id, name_records }
     }
 }
 
 prop_compose! {
-    fn key()(flags: u8, property_count: i32, token in token()) -> PropertyKeyRecord {
+    pub fn key()(flags: u8, property_count: i32, token in token()) -> PropertyKeyRecord {
         let TokenRecord { name_id, name_records, .. } = token;
         PropertyKeyRecord { flags, property_count, name_id, name_records }
     }

@@ -1,12 +1,11 @@
 //! What can be asked of the databases without a session.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::{Extension, Json, body::Body};
-use formats::TimestampMs;
+use source::now;
 use wire::api::{CheckDatabase, CheckedDatabase, DatabaseList, ErrorCode, Logs};
 
 use super::Shared;
@@ -83,9 +82,4 @@ pub(super) fn require_shown(shared: &Shared, database: &str) -> Answer<()> {
     }
     let message = format!("no database named {database:?} is shown by this service");
     Err(Refusal::new(ErrorCode::NotFound, message))
-}
-
-fn now() -> TimestampMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    TimestampMs(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
 }

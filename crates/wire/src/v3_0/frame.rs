@@ -121,8 +121,7 @@ impl Deframer {
 
 /// A frame around a part of a body.
 pub(super) fn frame(body: &[u8], more: bool, failure: bool) -> Bytes {
-    let mut frame = BytesMut::with_capacity(body.len().saturating_add(HEAD_BYTES));
-    frame.put_bytes(0, HEAD_BYTES);
+    let mut frame = begin(body.len());
     frame.put_slice(body);
     seal(frame, more, failure)
 }

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::failure::Failure;
-use super::frame::{Deframer, Piece, begin, body_bytes, seal};
+use super::frame::{Deframer, Piece, begin, body_bytes, frame, seal};
 use super::{ProtocolError, STORE_ID_BYTES};
 use crate::names::{MAX_DEPTH, MAX_PART_BYTES};
 
@@ -380,9 +380,7 @@ impl Encoder {
     /// written: a client could be inside one.
     #[must_use]
     pub fn fail(self, failure: &[u8]) -> Bytes {
-        let mut last = begin(failure.len());
-        last.put_slice(failure);
-        let last = seal(last, false, true);
+        let last = frame(failure, false, true);
         if body_bytes(&self.frame) == 0 {
             return last;
         }

@@ -69,7 +69,7 @@ fn serve_args(args: &CheckArgs) -> ServeArgs {
     }
 }
 
-/// `serve` raises the soft limit to the hard one.
+/// Every command raises the soft limit to the hard one.
 fn open_files(findings: &mut Findings) {
     let check = Check::new("open_files");
     match getrlimit(Resource::Nofile).maximum {

@@ -1,8 +1,5 @@
 //! Values to encode: whole transactions, and arbitrary ones for property tests.
 
-use formats::txlog::{
-    DynamicRecord, NodeRecord, PropertyBlock, PropertyKeyRecord, RelationshipRecord, TokenRecord,
-};
 use formats::v3_0::{
     Command, Commit, Entry, GroupRecord, IndexHeader, IndexName, IndexOption, IndexValue,
     PropertyRecord, Start,
@@ -10,6 +7,9 @@ use formats::v3_0::{
 use formats::{LogPosition, LogVersion};
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+// Records that both have.
+use crate::values::{block, bytes, dynamics, key, node, relationship, secondary, token};
 
 /// START of a transaction outside of clusters.
 pub fn start(tx_id: i64) -> Entry {
@@ -36,48 +36,6 @@ pub fn position(version: u64, offset_bytes: u64) -> LogPosition {
     LogPosition { version: LogVersion(version), offset_bytes }
 }
 
-fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
-    vec(any::<u8>(), 0..=max)
-}
-
-prop_compose! {
-    fn dynamic()(id: i64, kind: i32, flags: u8, next: i64, data in bytes(40)) -> DynamicRecord {
-        if flags & 1 == 0 {
-            return DynamicRecord { id, kind, flags, ..DynamicRecord::default() };
-        }
-        DynamicRecord { id, kind, flags, next, data }
-    }
-}
-
-fn dynamics() -> impl Strategy<Value = Vec<DynamicRecord>> {
-    vec(dynamic(), 0..3)
-}
-
-fn secondary(flags: u8, value: i64) -> i64 {
-    if flags & 8 == 0 { 0 } else { value }
-}
-
-prop_compose! {
-    fn node()(
-        flags: u8, dense: u8, fields: [i64; 4], label_records in dynamics(),
-    ) -> NodeRecord {
-        if flags & 1 == 0 {
-            return NodeRecord { flags, label_records, ..NodeRecord::default() };
-        }
-        let [next_relationship, next_property, labels, unit] = fields;
-        let secondary = secondary(flags, unit);
-        NodeRecord {
-            flags, dense, next_relationship, next_property, labels, secondary, label_records,
-        }
-    }
-}
-
-prop_compose! {
-    fn block()(size in 1..=4_usize, words: [u8; 32], value_records in dynamics()) -> PropertyBlock {
-        PropertyBlock { words: words[..size * 8].to_vec(), value_records }
-    }
-}
-
 prop_compose! {
     fn property()(
         flags: u8, fields: [i64; 4], blocks in vec(block(), 0..=4), deleted_records in dynamics(),
@@ -89,35 +47,9 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn relationship()(flags: u8, kind: i32, extra: u8, fields: [i64; 8]) -> RelationshipRecord {
-        if flags & 1 == 0 {
-            return RelationshipRecord { flags, kind, ..RelationshipRecord::default() };
-        }
-        let [first_node, second_node, next_property, unit, chain @ ..] = fields;
-        let secondary = secondary(flags, unit);
-        RelationshipRecord {
-            flags, first_node, second_node, kind, chain, next_property, extra, secondary,
-        }
-    }
-}
-
-prop_compose! {
     fn group()(flags: u8, kind: u16, fields: [i64; 6]) -> GroupRecord {
         let [next, owner, unit, first @ ..] = fields;
         GroupRecord { flags, kind, next, first, owner, secondary: secondary(flags, unit) }
-    }
-}
-
-prop_compose! {
-    fn token()(flags: u8, name_id: i32, name_records in dynamics()) -> TokenRecord {
-        TokenRecord { flags, name_id, name_records }
-    }
-}
-
-prop_compose! {
-    fn key()(flags: u8, property_count: i32, token in token()) -> PropertyKeyRecord {
-        let TokenRecord { name_id, name_records, .. } = token;
-        PropertyKeyRecord { flags, property_count, name_id, name_records }
     }
 }
 

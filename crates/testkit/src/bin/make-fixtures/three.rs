@@ -13,7 +13,7 @@ use testkit::versions::Version;
 
 use crate::facts;
 use crate::files;
-use crate::workload::run;
+use crate::workload::{CHANGES, LAST_CHANGES, MORE, run};
 
 type Facts = Map<String, Json>;
 
@@ -40,43 +40,12 @@ const GRAPH: &[&str] = &[
      digits: '0123456789', upper: 'UPPER CASE', lower: 'lower case', email: 'a@b.example', \
      hex: 'DEADBEEF', latin: 'gr\u{fc}\u{df}e', unicode: '\u{65e5}\u{672c}\u{8a9e}', \
      emoji: '\u{1f600}'})",
-    "CREATE (:Thing {name: 'arrays', bools: [true, false, true], ints: range(1, 12), \
-     longs: range(1, 400), floats: [x IN range(1, 60) | x * 0.5], \
-     strings: [x IN range(1, 50) | 'string ' + x], none: []})",
-    "CREATE (:Thing {name: 'long', one: reduce(s = '', x IN range(1, 400) | s + 'abc ' + x + ' '), \
-     two: reduce(s = '', x IN range(1, 90) | s + '\u{4e2d}' + x)})",
-    // more labels than fit into a node's own record
-    "CREATE (n:L01:L02:L03:L04:L05:L06:L07:L08:L09:L10:L11:L12:L13:L14:L15 {name: 'labels'})",
-    "CREATE (:`A label whose name is much longer than the space that one dynamic record of a token \
-     store has, which is about thirty bytes` {`and a property key with a long name as well`: 1})",
-    // relationships: a chain, loops, and nodes dense in several types and directions
-    "MATCH (a:Person), (b:Person) WHERE b.id = a.id + 1 \
-     CREATE (a)-[:KNOWS {since: 2000 + a.id, note: 'knows'}]->(b)",
-    "MATCH (a:Person) WHERE a.id <= 3 CREATE (a)-[:SELF {n: a.id}]->(a)",
-    "CREATE (:Hub {name: 'first'}), (:Hub {name: 'second'})",
-    "MATCH (h:Hub {name: 'first'}), (p:Person) CREATE (p)-[:AT {w: p.id}]->(h)",
-    "MATCH (h:Hub {name: 'first'}), (p:Person) CREATE (h)-[:HAS]->(p)",
-    "MATCH (h:Hub {name: 'first'}) UNWIND range(1, 12) AS i CREATE (h)-[:SELF {n: i}]->(h)",
-    "MATCH (h:Hub {name: 'second'}), (p:Person) UNWIND [1, 2] AS i CREATE (p)-[:AT {w: i}]->(h)",
-    "MATCH (a:Hub {name: 'first'}), (b:Hub {name: 'second'}) CREATE (a)-[:KNOWS {since: 1}]->(b)",
 ];
 
-/// One transaction each, after the first checkpoint.
-const CHANGES: &[&str] = &[
-    "MATCH (p:Person) WHERE p.id % 5 = 0 SET p.age = p.age + 100, p.extra = 'new property'",
-    "MATCH (p:Person) WHERE p.id % 7 = 0 SET p:Marked REMOVE p.name",
-    "MATCH (p:Person {id: 4}) SET p.text = 'short now'",
-    "MATCH (p:Person {id: 6}) SET p.text = reduce(s = '', x IN range(1, 99) | s + 'longer ' + x)",
-    "MATCH (n {name: 'labels'}) REMOVE n:L03:L09",
-    "MATCH (n {name: 'labels'}) SET n:L16",
-    "MATCH ()-[r:KNOWS]->() WHERE r.since % 2 = 0 SET r.since = r.since + 1000 REMOVE r.note",
-    "MATCH (p:Person)-[r:AT]->(:Hub {name: 'second'}) WHERE p.id > 35 DELETE r",
-    "MATCH (p:Person) WHERE p.id > 36 DETACH DELETE p",
-    "MATCH (n:Thing {name: 'long'}) DELETE n",
+/// Changes in the words of 3.0.
+const OWN_CHANGES: &[&str] = &[
     "DROP INDEX ON :Thing(x)",
     "UNWIND range(101, 104) AS i CREATE (p:Person {id: i, age: 0, name: 'again'})",
-    "MATCH (p:Person {name: 'again'}), (h:Hub {name: 'first'}) CREATE (p)-[:AT {w: 0}]->(h)",
-    "MATCH (n:Person {id: 1}) SET n.id = n.id",
 ];
 
 /// The settings of these fixtures: small logs, and legacy indexes that Cypher keeps too.
@@ -130,11 +99,15 @@ fn start(version: &Version, home: &Path) -> Result<Server> {
 pub fn everything(server: &Server) -> Result<()> {
     let mut connection = server.connect()?;
     run(&mut connection, SCHEMA)?;
-    run(&mut connection, GRAPH)?;
+    for queries in [GRAPH, MORE] {
+        run(&mut connection, queries)?;
+    }
     integers_of_32_bits(server)?;
     legacy_indexes(server)?;
     wait_for_checkpoint(server)?;
-    run(&mut connection, CHANGES)?;
+    for queries in [CHANGES, OWN_CHANGES, LAST_CHANGES] {
+        run(&mut connection, queries)?;
+    }
     changes_of_legacy_indexes(server)?;
     wait_for_checkpoint(server)?;
     run(&mut connection, &["CREATE (:Last {name: 'the last transaction'})"])

@@ -44,6 +44,10 @@ const GRAPH: &[&str] = &[
      earth: point({longitude: 18, latitude: 59}), \
      high: point({longitude: 18, latitude: 59, height: 30}), \
      path: [point({x: 1, y: 2}), point({x: 3, y: 4})]})",
+];
+
+/// The rest of the graph, as any version can make it.
+pub const MORE: &[&str] = &[
     "CREATE (:Thing {name: 'arrays', bools: [true, false, true], ints: range(1, 12), \
      longs: range(1, 400), floats: [x IN range(1, 60) | x * 0.5], \
      strings: [x IN range(1, 50) | 'string ' + x], none: []})",
@@ -66,7 +70,7 @@ const GRAPH: &[&str] = &[
 ];
 
 /// One transaction each, after the first checkpoint.
-const CHANGES: &[&str] = &[
+pub const CHANGES: &[&str] = &[
     "MATCH (p:Person) WHERE p.id % 5 = 0 SET p.age = p.age + 100, p.extra = 'new property'",
     "MATCH (p:Person) WHERE p.id % 7 = 0 SET p:Marked REMOVE p.name",
     "MATCH (p:Person {id: 4}) SET p.text = 'short now'",
@@ -77,11 +81,19 @@ const CHANGES: &[&str] = &[
     "MATCH (p:Person)-[r:AT]->(:Hub {name: 'second'}) WHERE p.id > 35 DELETE r",
     "MATCH (p:Person) WHERE p.id > 36 DETACH DELETE p",
     "MATCH (n:Thing {name: 'long'}) DELETE n",
+];
+
+/// The last changes.
+pub const LAST_CHANGES: &[&str] = &[
+    "MATCH (p:Person {name: 'again'}), (h:Hub {name: 'first'}) CREATE (p)-[:AT {w: 0}]->(h)",
+    "MATCH (n:Person {id: 1}) SET n.id = n.id",
+];
+
+/// Changes that 3.0 has other words for.
+const OWN_CHANGES: &[&str] = &[
     "DROP INDEX to_be_dropped",
     // identifiers freed above are used again
     "UNWIND range(101, 104) AS i CREATE (p:Person {id: i, name: 'again', place: point({x: i, y: i})})",
-    "MATCH (p:Person {name: 'again'}), (h:Hub {name: 'first'}) CREATE (p)-[:AT {w: 0}]->(h)",
-    "MATCH (n:Person {id: 1}) SET n.id = n.id",
 ];
 
 /// Everything: schema, graph, a checkpoint, changes, a checkpoint and a last transaction.
@@ -89,9 +101,13 @@ pub fn everything(server: &Server) -> Result<()> {
     let mut connection = server.connect()?;
     run(&mut connection, SCHEMA)?;
     connection.query("CALL db.awaitIndexes(120)")?;
-    run(&mut connection, GRAPH)?;
+    for queries in [GRAPH, MORE] {
+        run(&mut connection, queries)?;
+    }
     thread::sleep(OVER_A_CHECKPOINT);
-    run(&mut connection, CHANGES)?;
+    for queries in [CHANGES, OWN_CHANGES, LAST_CHANGES] {
+        run(&mut connection, queries)?;
+    }
     thread::sleep(OVER_A_CHECKPOINT);
     last(&mut connection)
 }
