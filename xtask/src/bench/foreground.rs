@@ -1,6 +1,6 @@
 //! What the server's users notice of a backup: transactions per second, and the slow ones.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use testkit::server::Server;
 
 use super::ratios::backup_command;
 use super::table::Table;
-use super::{Bench, VERSION, text, timed};
+use super::{Bench, VERSION, database, text, timed};
 
 const WARM_UP: Duration = Duration::from_secs(30);
 const BETWEEN: Duration = Duration::from_secs(3);
@@ -27,9 +27,7 @@ const MODES: [(&str, Option<&[&str]>); 3] = [
 /// The same load, for the same time, in each mode; in turn, since a server becomes faster or
 /// slower over time.
 pub fn measure(bench: &Bench<'_>, table: &mut Table) -> Result<()> {
-    let home = bench.path("live");
-    timed::remove(&home)?;
-    timed::run(Command::new("cp").args(["-r", &text(&bench.home), &text(&home)]))?;
+    let home = database::copy(&bench.home, bench.path("live"))?;
     let server = Server::builder(VERSION).home(&home).start()?;
     let service = bench.program.serve(&["--config", &text(&server.conf())])?;
     // Changes of the schema come seldom and take long: they would hide what is measured.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -15,7 +14,7 @@ use testkit::server::Server;
 
 use super::ratios::{backup_command, median};
 use super::table::Table;
-use super::{Bench, VERSION, text, timed};
+use super::{Bench, VERSION, database, text, timed};
 
 const PAGE_BYTES: usize = 8192;
 /// How many pages the store has for one node whose text is changed; measured: a node's text takes
@@ -25,9 +24,7 @@ const CHECKPOINT_LIMIT: Duration = Duration::from_secs(120);
 
 /// On a copy of the big database, whose server writes.
 pub fn measure(bench: &Bench<'_>, table: &mut Table) -> Result<()> {
-    let home = bench.path("live");
-    timed::remove(&home)?;
-    timed::run(Command::new("cp").args(["-r", &text(&bench.home), &text(&home)]))?;
+    let home = database::copy(&bench.home, bench.path("live"))?;
     let server = Server::builder(VERSION)
         .home(&home)
         .setting("db.checkpoint.interval.time", "5s")
