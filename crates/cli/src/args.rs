@@ -395,16 +395,14 @@ impl Command {
 
     /// How the command's result is told.
     pub fn output(&self) -> Output {
-        let of = |args: &OutputArgs| Output { json: args.json, quiet: args.quiet };
+        let of = |args: &OutputArgs| Output { json: args.json, lines: false, quiet: args.quiet };
         match self {
-            Self::Backup(args) => of(&args.output),
+            Self::Backup(args) => Output { lines: args.follow, ..of(&args.output) },
             Self::Verify(args) => of(&args.output),
             Self::Restore(args) => of(&args.output),
             Self::Check(args) => of(&args.output),
-            Self::Info(args) => Output { json: args.json, quiet: false },
-            Self::Serve(_) | Self::Token(_) | Self::Generate { .. } => {
-                Output { json: false, quiet: false }
-            }
+            Self::Info(args) => Output { json: args.json, ..Output::default() },
+            Self::Serve(_) | Self::Token(_) | Self::Generate { .. } => Output::default(),
         }
     }
 }

@@ -31,7 +31,7 @@ fn main() -> process::ExitCode {
     let args = argv::rewrite(std::env::args_os());
     let json = argv::wants_json(&args);
     let code = match environment::parse(args) {
-        Err(error) => refuse(&error, Output { json, quiet: false }),
+        Err(error) => refuse(&error, Output { json, ..Output::default() }),
         Ok(cli) => {
             let output = cli.command.output();
             tell_panics(matches!(cli.command, Command::Serve(_)), output);

@@ -11,10 +11,12 @@ use crate::failure::{Failure, FailureBody};
 use crate::{logging, progress};
 
 /// Whether and how results are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Output {
     /// One JSON document on stdout.
     pub json: bool,
+    /// Each document in one line: more may follow.
+    pub lines: bool,
     /// No progress and no text but errors.
     pub quiet: bool,
 }
@@ -49,7 +51,11 @@ impl Output {
     /// The result, for machines.
     pub fn document(self, document: &impl Serialize) {
         if self.json {
-            match serde_json::to_string_pretty(document) {
+            let text = match self.lines {
+                true => serde_json::to_string(document),
+                false => serde_json::to_string_pretty(document),
+            };
+            match text {
                 Ok(text) => print(&text),
                 Err(error) => tell("error", &format!("cannot tell the result: {error}")),
             }

@@ -265,6 +265,9 @@ fn a_backup_of_a_later_version() {
     ] {
         let ran = run(line);
         assert_eq!((ran.status, ran.code().as_str()), (39, "backup_too_new"), "{line:?}: {ran:?}");
+        // A follower's output is read line by line.
+        let is_one_line = ran.stdout.lines().count() == 1;
+        assert_eq!(is_one_line, line.contains(&"--follow"), "{ran:?}");
     }
     assert!(tree(Path::new(to)) == before);
 }
