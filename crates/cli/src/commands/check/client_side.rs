@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn clocks() {
         let check = |service, asked, answered| {
-            let mut findings = Findings::new(Output { json: true, quiet: true, ..Output::default() });
+            let mut findings =
+                Findings::new(Output { json: true, quiet: true, ..Output::default() });
             clock(service, asked, answered, &mut findings);
             findings.warnings()
         };
