@@ -64,14 +64,14 @@ const OPENS_3_0: &[&str] = &[
     "--add-opens=java.base/java.lang=ALL-UNNAMED",
 ];
 
-const fn three(name: &'static str) -> Version {
+const fn three(name: &'static str, kernel_version: u8) -> Version {
     Version {
         name,
         generation: Generation::Three,
         java: &[17],
         main_class: "org.neo4j.server.enterprise.EnterpriseEntryPoint",
         jvm_flags: OPENS_3_0,
-        kernel_version: 0xfa,
+        kernel_version,
     }
 }
 
@@ -97,9 +97,9 @@ pub const V2026_08: Version = calendar("2026.08.1", 32);
 pub const SUPPORTED: [Version; 2] = [V5_26, V2026_08];
 
 /// The first 3.0.
-pub const V3_0_0: Version = three("3.0.0");
+pub const V3_0_0: Version = three("3.0.0", 0xfa);
 /// The newest 3.0 that Maven has.
-pub const V3_0_7: Version = three("3.0.7");
+pub const V3_0_7: Version = three("3.0.7", 0xf7);
 
 /// Versions that tests of 3.0 run; a list of their own, since little that is tested of the others
 /// is true of them.

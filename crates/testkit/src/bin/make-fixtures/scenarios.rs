@@ -26,6 +26,7 @@ type Facts = Map<String, Json>;
 type Work = fn(&Server) -> Result<()>;
 
 const V3: &Version = &versions::V3_0_0;
+const V3_0_7: &Version = &versions::V3_0_7;
 const V5: &Version = &versions::V5_26;
 const V2026: &Version = &versions::V2026_08;
 
@@ -59,6 +60,13 @@ constraints, legacy indexes; checkpoints in between; cleanly stopped.";
 const KILLED_3_0: &str = "\
 The same transactions as in `mixed`, but the server was killed: the last transaction comes after the\n\
 last checkpoint, and the stores and indexes may lack it.";
+const KILLED_3_0_7: &str = "\
+The same transactions as in `mixed` of 3.0.0, and one with more names of legacy indexes than 3.0.0\n\
+can read; the server was killed: the last transaction comes after the last checkpoint, and the\n\
+stores and indexes may lack it.";
+const UPGRADED_3_0: &str = "\
+A database of 3.0.0, cleanly stopped, that 3.0.7 then wrote to: entries of both versions in one log\n\
+file, legacy indexes among them; cleanly stopped.";
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
@@ -68,7 +76,15 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("3.0.0/rotated", ROTATED, Keep::LogsInDirectory, |home| {
         three::stopped(V3, home, workload::fill_a_log)
     }),
-    scenario("3.0.0/killed", KILLED_3_0, Keep::Directory, |home| three::killed(V3, home)),
+    scenario("3.0.0/killed", KILLED_3_0, Keep::Directory, |home| {
+        three::killed(V3, home, three::everything)
+    }),
+    scenario("3.0.7/killed", KILLED_3_0_7, Keep::Directory, |home| {
+        three::killed(V3_0_7, home, three::everything_and_many_names)
+    }),
+    scenario("3.0.0-upgraded-to-3.0.7/upgrade", UPGRADED_3_0, Keep::LogsInDirectory, |home| {
+        three::upgraded(V3, V3_0_7, home)
+    }),
     scenario("5.26.30/mixed", MIXED, Keep::Records, |home| mixed(V5, home, &[])),
     scenario("2026.08.1/mixed", MIXED, Keep::Records, |home| mixed(V2026, home, &[])),
     scenario("5.26.30-upgraded-to-2026.08.1/upgrade", UPGRADED, Keep::Records, |home| {

@@ -1,7 +1,7 @@
 //! Scenarios of 3.0: what happens, and what the server says of it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,10 @@ type Facts = Map<String, Json>;
 
 const CHECKPOINT_LIMIT: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
-/// Where the first entry of a log begins.
-const FIRST_ENTRY: usize = 16;
+/// The length of COMMIT, and of the check point that a clean stop writes.
+const LAST_ENTRY_BYTES: usize = 18;
+/// More than the 127 names that 3.0.0 can read of one transaction, and than a byte can count.
+const MANY_NAMES: u32 = 300;
 
 const SCHEMA: &[&str] = &[
     "CREATE CONSTRAINT ON (n:Person) ASSERT n.id IS UNIQUE",
@@ -48,6 +50,22 @@ const OWN_CHANGES: &[&str] = &[
     "UNWIND range(101, 104) AS i CREATE (p:Person {id: i, age: 0, name: 'again'})",
 ];
 
+/// One transaction each.
+const LITTLE: &[&str] = &[
+    "CREATE INDEX ON :Thing(name)",
+    "UNWIND range(1, 5) AS i CREATE (:Thing {name: 'thing ' + i})-[:HAS {w: i}]->(:Part {n: i})",
+    "MATCH (t:Thing {name: 'thing 1'}) SET t.name = 'changed', t.list = [1, 2, 3]",
+];
+
+/// One transaction each, after an upgrade.
+const A_LITTLE_MORE: &[&str] = &[
+    "CREATE CONSTRAINT ON (n:Part) ASSERT n.n IS UNIQUE",
+    "UNWIND range(6, 9) AS i CREATE (:New {name: 'new ' + i})-[:IS {w: i}]->(:Part {n: i})",
+    "MATCH (t:Thing)-[r:HAS]->(p {n: 2}) DELETE r, p SET t.name = 'without', t:New",
+    "MATCH (t:Thing {name: 'changed'}) UNWIND range(1, 60) AS i CREATE (t)-[:DENSE]->(t)",
+    "DROP INDEX ON :Thing(name)",
+];
+
 /// The settings of these fixtures: small logs, and legacy indexes that Cypher keeps too.
 pub const SETTINGS: &[(&str, &str)] = &[
     ("dbms.checkpoint.interval.time", "2s"),
@@ -71,9 +89,13 @@ pub fn stopped(
 }
 
 /// Killed after everything; the facts of the graph come from a copy that the server has recovered.
-pub fn killed(version: &Version, home: &Path) -> Result<Facts> {
+pub fn killed(
+    version: &Version,
+    home: &Path,
+    work: impl Fn(&Server) -> Result<()>,
+) -> Result<Facts> {
     let mut server = start(version, home)?;
-    everything(&server)?;
+    work(&server)?;
     server.kill()?;
     let recovered = tempfile::tempdir()?;
     files::copy_tree(home, recovered.path())?;
@@ -83,6 +105,23 @@ pub fn killed(version: &Version, home: &Path) -> Result<Facts> {
     let at_checkpoint = checkpoints.last().context("no checkpoint")?["transaction"].clone();
     ensure!(at_checkpoint != all["last_transaction_id"], "nothing came after the last checkpoint");
     all.insert("last_transaction_id_at_checkpoint".to_owned(), at_checkpoint);
+    Ok(all)
+}
+
+/// Cleanly stopped, and then written to by a newer version and cleanly stopped again.
+pub fn upgraded(from: &Version, to: &Version, home: &Path) -> Result<Facts> {
+    let older = stopped(from, home, |server| {
+        run(&mut server.connect()?, LITTLE)?;
+        add(server, ("node", "people"), "nick", &json!("before"), 0)
+    })?;
+    let mut all = stopped(to, home, |server| {
+        run(&mut server.connect()?, A_LITTLE_MORE)?;
+        add(server, ("node", "people"), "nick", &json!("after"), 1)?;
+        add(server, ("relationship", "knows"), "kind", &json!("new"), 0)?;
+        rest::request(server, "DELETE", "/db/data/index/node/people/nick/before/0", None)?;
+        wait_for_checkpoint(server)
+    })?;
+    all.insert("before_upgrade".to_owned(), Json::Object(older));
     Ok(all)
 }
 
@@ -111,6 +150,20 @@ pub fn everything(server: &Server) -> Result<()> {
     changes_of_legacy_indexes(server)?;
     wait_for_checkpoint(server)?;
     run(&mut connection, &["CREATE (:Last {name: 'the last transaction'})"])
+}
+
+/// What 3.0.0 cannot do, and then everything.
+pub fn everything_and_many_names(server: &Server) -> Result<()> {
+    rest::request(server, "POST", "/db/data/node", None)?;
+    let uri = format!("http://{}/db/data/node/0", server.http_address());
+    let entry = |number: u32| {
+        let body = json!({ "uri": uri, "key": format!("key{number}"), "value": "many" });
+        json!({ "method": "POST", "to": "/index/node/many", "body": body })
+    };
+    // One transaction.
+    let entries: Json = (0..MANY_NAMES).map(entry).collect();
+    rest::request(server, "POST", "/db/data/batch", Some(&entries))?;
+    everything(server)
 }
 
 /// Cypher makes 64 bits of every number, REST does not.
@@ -209,6 +262,7 @@ const LOOKUPS: &[(&str, &str, &str)] = &[
     ("node", "people", "nick:*"),
     ("node", "people", "number:*"),
     ("node", "texts", "text:words"),
+    ("node", "many", "key299:many"),
     ("node", "node_auto_index", "name:*"),
     ("relationship", "knows", "kind:*"),
     ("relationship", "relationship_auto_index", "w:*"),
@@ -256,11 +310,17 @@ fn from_files(server: &Server) -> Result<Facts> {
     let checkpoints = checkpoints
         .into_iter()
         .map(|(reason, transaction)| json!({ "reason": reason, "transaction": transaction }));
-    let log = fs::read(server.database_dir().join("neostore.transaction.db.0"))?;
-    let (written, wanted) = (log.get(FIRST_ENTRY).copied(), server.version().kernel_version);
-    ensure!(written == Some(wanted), "entries of version {written:?} instead of {wanted}");
+    let log = fs::read(newest_log(&server.database_dir())?)?;
+    let last = log.len().checked_sub(LAST_ENTRY_BYTES).context("no entry")?;
+    let (written, wanted) = (log[last], server.version().kernel_version);
+    ensure!(written == wanted, "entries of version {written} instead of {wanted}");
     let mut all = Facts::new();
     all.insert("checkpoints".to_owned(), checkpoints.collect());
     all.insert("kernel_version".to_owned(), json!(wanted));
     Ok(all)
+}
+
+fn newest_log(dir: &Path) -> Result<PathBuf> {
+    let path = |number: u32| dir.join(format!("neostore.transaction.db.{number}"));
+    (0..).map(path).take_while(|path| path.is_file()).last().context("no log")
 }
