@@ -51,7 +51,7 @@ impl From<u32> for Checksum {
 pub struct TimestampMs(pub i64);
 
 /// The version byte that begins each log entry (20 is Neo4j 5.25 and 5.26, 32 is 2026.08, 0xFA is
-/// the -6 of 3.0).
+/// the -6 of 3.0.0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KernelVersion(pub u8);
@@ -139,7 +139,7 @@ impl fmt::Display for Checksum {
 
 impl fmt::Display for KernelVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::V3_0 {
+        if self.is_3_0() {
             return self.0.cast_signed().fmt(f);
         }
         self.0.fmt(f)

@@ -5,7 +5,7 @@
 //!
 //! - [`BatchReader`](crate::txlog::BatchReader) reads logs of both, and gives the same
 //!   [`Batch`](crate::txlog::Batch): its append index, previous checksum and upgrade are `None`, its
-//!   kernel version is [`KernelVersion::V3_0`](crate::KernelVersion::V3_0).
+//!   kernel version is [`V3_0`](crate::KernelVersion::V3_0) or [`V3_0_2`](crate::KernelVersion::V3_0_2).
 //! - [`LogHeader`](crate::txlog::LogHeader) reads headers of both: format 6 is 16 bytes long and has
 //!   no store id.
 //! - [`StoreId`](crate::StoreId) has one field more, which is `None` in Neo4j 5: the upgrade.
@@ -17,8 +17,12 @@
 //! transaction and a time, of which a [`CheckPoint`] of 3.0 has none. So [`Neostore`] and
 //! [`CheckPoint`] are types of their own.
 //!
-//! Sources are classes of 3.0.0. Neo4j 3.0.2 and later write entries of other versions (-9, -10),
-//! which are refused by name.
+//! Log entries have a version each, -6 (3.0.0, 3.0.1) or -9 (3.0.2 to 3.0.9); a database that was
+//! upgraded in place has -9 behind -6, in one file. They differ in the command that gives names of
+//! legacy indexes their numbers, and nowhere else ([`Command`]). Neo4j 3.0.10 and later write -10,
+//! which is refused by name.
+//!
+//! Sources are classes of 3.0.0 and, for -9, of 3.0.7.
 
 mod batch;
 mod check_point;

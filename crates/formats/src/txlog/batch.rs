@@ -149,7 +149,7 @@ impl<R: Read> BatchReader<R> {
     }
 
     fn read_item(&mut self) -> Result<Option<Item>> {
-        if self.input.peek()? == Some(KernelVersion::V3_0.0) {
+        if self.input.peek()?.is_some_and(|version| KernelVersion(version).is_3_0()) {
             return v3_0::read_item(&mut self.input).map(Some);
         }
         Ok(self.read_batch()?.map(Item::Batch))

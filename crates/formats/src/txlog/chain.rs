@@ -77,10 +77,7 @@ impl Chain {
                 let what = "checksum of the previous transaction";
                 return Err(Error::corrupt(at, what, last.checksum, previous));
             }
-            // No server goes on from logs of 3.0 with those of 5, nor back.
-            let is_3_0 = |version| version == KernelVersion::V3_0;
-            let turns = is_3_0(batch.kernel_version) != is_3_0(last.kernel_version);
-            if turns || batch.kernel_version < last.kernel_version {
+            if !batch.kernel_version.follows(last.kernel_version) {
                 let expected = format_args!("{} or newer", last.kernel_version);
                 return Err(Error::corrupt(at, "kernel version", expected, batch.kernel_version));
             }

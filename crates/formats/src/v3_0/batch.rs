@@ -5,7 +5,7 @@ use std::io::Read;
 use super::check_point::CheckPoint;
 use super::command::Command;
 use super::entry::{
-    CHECK_POINT, COMMAND, COMMIT, Commit, START, Start, entry_type, unknown_entry, visit_position,
+    CHECK_POINT, COMMAND, COMMIT, Commit, START, Start, entry_head, unknown_entry, visit_position,
 };
 use crate::codec::{BigEndianDecoder, Input};
 use crate::txlog::{Batch, Item, positive};
@@ -18,8 +18,9 @@ const COMMIT_BODY_BYTES: u64 = 16;
 pub(crate) fn read_item<R: Read>(input: &mut Input<R>) -> Result<Item> {
     let start = input.offset();
     let type_at = start.saturating_add(1);
-    match next_type(input)? {
-        START => read_batch(input, start).map(Item::Batch),
+    let (version, type_code) = next_head(input)?;
+    match type_code {
+        START => read_batch(input, start, version).map(Item::Batch),
         CHECK_POINT => {
             let mut position = LogPosition { version: LogVersion(0), offset_bytes: 0 };
             visit_position(&mut BigEndianDecoder { input, keep: false }, &mut position)?;
@@ -32,14 +33,14 @@ pub(crate) fn read_item<R: Read>(input: &mut Input<R>) -> Result<Item> {
 }
 
 /// Reads everything behind the type byte of START.
-fn read_batch<R: Read>(input: &mut Input<R>, start: u64) -> Result<Batch> {
+fn read_batch<R: Read>(input: &mut Input<R>, start: u64, version: KernelVersion) -> Result<Batch> {
     let mut head = Start::default();
     head.visit(&mut BigEndianDecoder { input, keep: true })?;
     let mut commands = 0_u64;
     loop {
-        match next_type(input)? {
+        match next_type(input, version)? {
             COMMAND => {
-                Command::decode(&mut BigEndianDecoder { input, keep: false })?;
+                Command::decode(&mut BigEndianDecoder { input, keep: false }, version)?;
                 commands = commands.saturating_add(1);
             }
             COMMIT => break,
@@ -60,7 +61,7 @@ fn read_batch<R: Read>(input: &mut Input<R>, start: u64) -> Result<Batch> {
     Ok(Batch {
         start,
         end: input.offset(),
-        kernel_version: KernelVersion::V3_0,
+        kernel_version: version,
         tx_id: TxId(positive(id_at, "transaction id", commit.tx_id)?),
         append_index: None,
         checksum: head.checksum(),
@@ -72,14 +73,24 @@ fn read_batch<R: Read>(input: &mut Input<R>, start: u64) -> Result<Batch> {
     })
 }
 
-/// The type of the next entry, which must be there.
-fn next_type<R: Read>(input: &mut Input<R>) -> Result<u8> {
+/// The type of the batch's next entry, which must be there and of the same version.
+fn next_type<R: Read>(input: &mut Input<R>, version: KernelVersion) -> Result<u8> {
     let at = input.offset();
-    if let Some(type_code) = entry_type(input)? {
-        return Ok(type_code);
+    let (found, type_code) = next_head(input)?;
+    if found != version {
+        return Err(Error::corrupt(at, "version of a log entry", version, found));
+    }
+    Ok(type_code)
+}
+
+/// Version and type of the next entry, which must be there.
+fn next_head<R: Read>(input: &mut Input<R>) -> Result<(KernelVersion, u8)> {
+    let at = input.offset();
+    if let Some(head) = entry_head(input)? {
+        return Ok(head);
     }
     Err(match input.peek()? {
         None => Error::incomplete(at, "a transaction"),
-        Some(zero) => Error::corrupt(at, "version of a log entry", KernelVersion::V3_0, zero),
+        Some(zero) => Error::corrupt(at, "version of a log entry", "-6 or -9", zero),
     })
 }

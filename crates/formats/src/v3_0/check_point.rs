@@ -2,12 +2,14 @@
 //!
 //! | offset | type | name |
 //! |---|---|---|
-//! | 0 | i8, u8 | version -6, type 7 |
+//! | 0 | i8, u8 | version -6 or -9, type 7 |
 //! | 2 | i64 | log version |
 //! | 10 | i64 | offset in that file |
 //!
 //! Recovery takes the last one in file order, wherever it stands, and goes on from where it tells.
-//! Source: `CheckPoint`, 3.0.0. Evidence: real logs of 3.0.0.
+//! Its version says nothing of the transactions around it: 3.0.7, which writes -9, takes -6 as well,
+//! while 3.0.0 knows -6 only. Source: `CheckPoint`, 3.0.0. Evidence: real logs of 3.0.0 and 3.0.7;
+//! 3.0.7 recovered from a check point of version -6 before transactions of version -9.
 
 use super::entry::CHECK_POINT;
 use crate::{Error, KernelVersion, LogPosition, Result};
@@ -28,7 +30,8 @@ impl CheckPoint {
     /// Length of the entry.
     pub const ENTRY_BYTES: usize = 18;
 
-    /// The entry's bytes; values from 2^63 on become 2^63 - 1.
+    /// The entry's bytes, of the version that every 3.0 reads (-6); values from 2^63 on become
+    /// 2^63 - 1.
     #[must_use]
     pub fn encode(position: LogPosition) -> [u8; Self::ENTRY_BYTES] {
         let mut entry = [0; Self::ENTRY_BYTES];
@@ -40,7 +43,8 @@ impl CheckPoint {
         entry
     }
 
-    /// Makes an entry that stands at `offset_bytes` of its file tell another position.
+    /// Makes an entry that stands at `offset_bytes` of its file tell another position. Its version
+    /// stays as it is.
     ///
     /// # Errors
     /// `Corrupt` if it is no check point; then nothing is changed.
@@ -50,11 +54,13 @@ impl CheckPoint {
         position: LogPosition,
     ) -> Result<()> {
         let [version, entry_type, ..] = *entry;
-        if (version, entry_type) != (KernelVersion::V3_0.0, CHECK_POINT) {
+        if !KernelVersion(version).is_3_0() || entry_type != CHECK_POINT {
             let found = format_args!("{version:02x}{entry_type:02x}");
-            return Err(Error::corrupt(offset_bytes, "check point", "fa07", found));
+            return Err(Error::corrupt(offset_bytes, "check point", "fa07 or f707", found));
         }
         *entry = Self::encode(position);
+        let [kept, ..] = entry;
+        *kept = version;
         Ok(())
     }
 }

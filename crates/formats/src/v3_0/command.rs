@@ -8,7 +8,7 @@
 //! | 4, 5, 8 | relationship type, property key, label | i32 id, two images |
 //! | 6 | neostore | i64 first graph property before, i64 after |
 //! | 7 | schema rule | `DYNS` before, `DYNS` after, u8 1 if created |
-//! | 10 | index define | header, names of indexes, names of keys: u8 count, names |
+//! | 10 | index define | header, names of indexes, names of keys: count, names |
 //! | 11, 13 | index add node, index remove | header, id, value |
 //! | 12 | index add relationship | header, id, value, start node's id, end node's id |
 //! | 14 | index delete | header |
@@ -16,7 +16,11 @@
 //! | 16 | relationship counts | i32 start label, i32 type, i32 end label, i64 delta |
 //! | 17 | node counts | i32 label, i64 delta |
 //!
-//! Source: `PhysicalLogCommandReaderV3_0`, 3.0.0. Evidence: every type in real logs of 3.0.0.
+//! The counts of type 10 have 8 bits in entries of version -6, 16 in those of -9. There is no other
+//! difference.
+//!
+//! Source: `PhysicalLogCommandReaderV3_0`, 3.0.0, `PhysicalLogCommandReaderV3_0_2`, 3.0.7. Evidence:
+//! every type in real logs of both.
 
 use super::legacy_index::{
     IndexHeader, IndexName, IndexOption, IndexValue, visit_names, visit_options,
@@ -24,7 +28,7 @@ use super::legacy_index::{
 use super::record::{GroupRecord, PropertyRecord};
 use crate::codec::{Codec, Layout};
 use crate::txlog::{DynamicRecord, NodeRecord, PropertyKeyRecord, RelationshipRecord, TokenRecord};
-use crate::{Error, Result};
+use crate::{Error, KernelVersion, Result};
 
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +145,7 @@ impl Command {
     }
 
     /// Reads a command, type byte included. Zeros before it are passed over, as 3.0 does.
-    pub(super) fn decode<C: Codec>(codec: &mut C) -> Result<Self> {
+    pub(super) fn decode<C: Codec>(codec: &mut C, version: KernelVersion) -> Result<Self> {
         let mut type_code = 0;
         let mut at = codec.offset();
         while type_code == 0 {
@@ -149,12 +153,16 @@ impl Command {
             codec.u8(&mut type_code)?;
         }
         let mut command = Self::empty(type_code, at)?;
-        command.visit_body(codec)?;
+        command.visit_body(codec, version)?;
         Ok(command)
     }
 
-    /// Visits everything behind the type byte.
-    pub(super) fn visit_body<C: Codec>(&mut self, codec: &mut C) -> Result<()> {
+    /// Visits everything behind the type byte, in an entry of that version.
+    pub(super) fn visit_body<C: Codec>(
+        &mut self,
+        codec: &mut C,
+        version: KernelVersion,
+    ) -> Result<()> {
         match self {
             Self::Node { id, before, after } => visit_record(codec, id, before, after),
             Self::Property { id, before, after } => visit_record(codec, id, before, after),
@@ -174,8 +182,8 @@ impl Command {
             }
             Self::IndexDefine { header, names, keys } => {
                 header.visit(codec)?;
-                visit_names(codec, names)?;
-                visit_names(codec, keys)
+                visit_names(codec, version, names)?;
+                visit_names(codec, version, keys)
             }
             Self::IndexAddNode { header, id, value } | Self::IndexRemove { header, id, value } => {
                 header.visit(codec)?;

@@ -1,4 +1,4 @@
-//! Log entries: i8 version (-6), u8 type, body.
+//! Log entries: i8 version (-6 or -9), u8 type, body.
 //!
 //! | type | name | body |
 //! |---|---|---|
@@ -8,7 +8,9 @@
 //! | 7 | CHECK POINT | i64 log version, i64 offset: where recovery begins |
 //!
 //! A zero byte in the place of a version ends the log. Nothing is padded, nothing has a checksum.
-//! Source: `LogEntryParsersV2_3`, `LogEntryWriter`, 3.0.0. Evidence: real logs of 3.0.0.
+//! Every entry of a transaction is of the same version.
+//! Source: `LogEntryVersion`, `LogEntryParsersV2_3`, `LogEntryWriter`, 3.0.0 and 3.0.7. Evidence: real
+//! logs of both, and of a database that went from one to the other.
 
 use std::io::Read;
 
@@ -110,34 +112,34 @@ impl Entry {
         }
     }
 
-    /// The entry's bytes as a server writes them.
+    /// The entry's bytes as a server of this kernel version writes them.
     ///
     /// # Errors
     /// `Corrupt` for a value that no reader would take, such as a list that is too long.
-    pub fn encode(&self) -> Result<Vec<u8>> {
+    pub fn encode(&self, version: KernelVersion) -> Result<Vec<u8>> {
         let mut entry = self.clone();
         let mut encoder = BigEndianEncoder::default();
-        encoder.bytes.extend([KernelVersion::V3_0.0, self.type_code()]);
+        encoder.bytes.extend([version.0, self.type_code()]);
         if let Self::Command(command) = &entry {
             encoder.bytes.push(command.type_code());
         }
-        entry.visit_body(&mut encoder)?;
+        entry.visit_body(&mut encoder, version)?;
         Ok(encoder.bytes)
     }
 
-    fn visit_body<C: Codec>(&mut self, codec: &mut C) -> Result<()> {
+    fn visit_body<C: Codec>(&mut self, codec: &mut C, version: KernelVersion) -> Result<()> {
         match self {
             Self::Start(start) => start.visit(codec),
-            Self::Command(command) => command.visit_body(codec),
+            Self::Command(command) => command.visit_body(codec, version),
             Self::Commit(commit) => commit.visit(codec),
             Self::CheckPoint(position) => visit_position(codec, position),
         }
     }
 
-    fn decode<C: Codec>(codec: &mut C, type_code: u8) -> Result<Self> {
+    fn decode<C: Codec>(codec: &mut C, type_code: u8, version: KernelVersion) -> Result<Self> {
         let at = codec.offset();
         let mut entry = match type_code {
-            COMMAND => return Ok(Self::Command(Command::decode(codec)?)),
+            COMMAND => return Ok(Self::Command(Command::decode(codec, version)?)),
             START => Self::Start(Start::default()),
             COMMIT => Self::Commit(Commit::default()),
             CHECK_POINT => {
@@ -145,7 +147,7 @@ impl Entry {
             }
             other => return Err(unknown_entry(at.saturating_sub(1), other)),
         };
-        entry.visit_body(codec)?;
+        entry.visit_body(codec, version)?;
         Ok(entry)
     }
 }
@@ -163,7 +165,7 @@ pub(super) fn unknown_entry(at: u64, type_code: u8) -> Error {
 }
 
 /// Reads the version and type byte of an entry; `None` at the end or at a zero version byte.
-pub(super) fn entry_type<R: Read>(input: &mut Input<R>) -> Result<Option<u8>> {
+pub(super) fn entry_head<R: Read>(input: &mut Input<R>) -> Result<Option<(KernelVersion, u8)>> {
     if input.peek()?.is_none_or(|version| version == 0) {
         return Ok(None);
     }
@@ -172,14 +174,14 @@ pub(super) fn entry_type<R: Read>(input: &mut Input<R>) -> Result<Option<u8>> {
     let mut version = 0;
     decoder.u8(&mut version)?;
     let version = KernelVersion(version);
-    if version != KernelVersion::V3_0 {
+    if !version.is_3_0() {
         // What we know neither here nor elsewhere has a name of its own.
         version.check(at)?;
-        return Err(Error::corrupt(at, "version of a log entry", KernelVersion::V3_0, version));
+        return Err(Error::corrupt(at, "version of a log entry", "-6 or -9", version));
     }
     let mut type_code = 0;
     decoder.u8(&mut type_code)?;
-    Ok(Some(type_code))
+    Ok(Some((version, type_code)))
 }
 
 /// Reads entries as values, one by one: for tools and tests. Backups are read by
@@ -200,7 +202,7 @@ impl<R: Read> EntryReader<R> {
     ///
     /// # Errors
     /// `Incomplete`, `Corrupt`, `Unsupported`, `Io`.
-    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
+    pub fn next_entry(&mut self) -> Result<Option<(KernelVersion, Entry)>> {
         if self.ended {
             return Ok(None);
         }
@@ -209,10 +211,10 @@ impl<R: Read> EntryReader<R> {
         read
     }
 
-    fn read_entry(&mut self) -> Result<Option<Entry>> {
-        let Some(type_code) = entry_type(&mut self.input)? else { return Ok(None) };
+    fn read_entry(&mut self) -> Result<Option<(KernelVersion, Entry)>> {
+        let Some((version, type_code)) = entry_head(&mut self.input)? else { return Ok(None) };
         let mut decoder = BigEndianDecoder { input: &mut self.input, keep: true };
-        Entry::decode(&mut decoder, type_code).map(Some)
+        Ok(Some((version, Entry::decode(&mut decoder, type_code, version)?)))
     }
 
     /// Offset in the file after the last entry; after an error, after the last byte looked at.

@@ -11,11 +11,12 @@
 //!
 //! Value types: 0 none, 1 i16, 2 i32, 3 i64, 4 f32, 5 f64, 6 string: u16 and u8, the low and high
 //! bits of its length, UTF-8. Other strings: i16 length, UTF-8.
-//! Source: `IndexCommand`, `PhysicalLogCommandReaderV3_0`, 3.0.0. Evidence: real logs of 3.0.0.
+//! Source: `IndexCommand`, `IndexDefineCommand`, `PhysicalLogCommandReaderV3_0`, 3.0.0 and 3.0.7.
+//! Evidence: real logs of both.
 
 use super::visit_u16;
 use crate::codec::{Codec, Layout};
-use crate::{Error, Result};
+use crate::{Error, KernelVersion, Result};
 
 /// 3.0.0 reads the high bits of a length as a signed byte.
 const VALUE_BYTES_MAX: u32 = (1 << 23) - 1;
@@ -142,14 +143,27 @@ impl Layout for IndexOption {
     }
 }
 
-/// Visits the names of a definition. 3.0.0 writes more than 127 and cannot read them again: it
-/// would not start on such a log, and so it is damage.
-pub(super) fn visit_names<C: Codec>(codec: &mut C, names: &mut Vec<IndexName>) -> Result<()> {
+/// Visits the names of a definition in an entry of that version. 3.0.0 writes more than 127 and
+/// cannot read them again: it would not start on such a log, and so it is damage. 3.0.7 takes 65535
+/// for -1, and writes one less at most.
+pub(super) fn visit_names<C: Codec>(
+    codec: &mut C,
+    version: KernelVersion,
+    names: &mut Vec<IndexName>,
+) -> Result<()> {
     let at = codec.offset();
-    let mut count = u8::try_from(names.len()).unwrap_or(u8::MAX);
-    codec.u8(&mut count)?;
-    if i8::try_from(count).is_err() {
-        return Err(Error::corrupt(at, "number of names of an index command", "0 to 127", count));
+    let (count, max) = if version == KernelVersion::V3_0 {
+        let mut count = u8::try_from(names.len()).unwrap_or(u8::MAX);
+        codec.u8(&mut count)?;
+        (count.into(), 127)
+    } else {
+        let mut count = u16::try_from(names.len()).unwrap_or(u16::MAX);
+        visit_u16(codec, &mut count)?;
+        (count, 65_534)
+    };
+    if count > max {
+        let expected = format_args!("0 to {max}");
+        return Err(Error::corrupt(at, "number of names of an index command", expected, count));
     }
     codec.items(count.into(), names)
 }

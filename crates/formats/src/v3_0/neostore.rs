@@ -1,4 +1,4 @@
-//! The metadata store, `neostore`: 13 slots of 9 bytes in its first page. A slot is u8 1, i64 value.
+//! The metadata store, `neostore`: 15 slots of 9 bytes in its first page. A slot is u8 1, i64 value.
 //!
 //! | slot | content |
 //! |---|---|
@@ -12,11 +12,15 @@
 //! | 9 | checksum of the transaction of slot 3 |
 //! | 10 | checksum of the transaction of slot 7 (0) |
 //! | 11, 12 | position behind the last closed transaction: log version, offset |
+//! | 13 | when the transaction of slot 3 was committed, ms |
+//! | 14 | when the transaction of slot 7 was committed (0) |
 //!
-//! The slots 3, 9, 11 and 12 change with each transaction, and are on disk as old as the last flush
+//! 3.0.0 has no slots 13 and 14: zeros, which stay in 14 when 3.0.7 takes such a store over.
+//! The slots 3, 9 and 11 to 13 change with each transaction, and are on disk as old as the last flush
 //! of the page; 11 and 12 may be wrong as a check point's position may. Slots 0, 1, 4, 7 and 8 are
 //! the store's id.
-//! Source: `MetaDataStore`, 3.0.0. Evidence: real stores of 3.0.0 are encoded to the same bytes.
+//! Source: `MetaDataStore`, 3.0.0 and 3.0.7. Evidence: real stores of both, and of one upgraded to the
+//! other, are encoded to the same bytes.
 
 use crate::metadata::MetadataStore;
 use crate::{
@@ -24,7 +28,10 @@ use crate::{
 };
 
 const SLOT_BYTES: usize = 9;
+/// Those that every store has.
 const SLOTS: usize = 13;
+/// Those of later versions.
+const LATER_SLOTS: usize = 2;
 const LOG_VERSION: usize = 2;
 const STORE_VERSION: usize = 4;
 /// `v0.A.7`, as it stands in its slot.
@@ -53,38 +60,48 @@ pub struct Neostore {
     pub upgrade_checksum: Checksum,
     /// Behind the last closed transaction; not to be believed.
     pub last_closed: LogPosition,
+    /// When `last_tx_id` was committed; `None` in 3.0.0.
+    pub last_commit_time: Option<TimestampMs>,
+    /// When the upgrade's transaction was committed; `None` if 3.0.0 made the store.
+    pub upgrade_commit_time: Option<TimestampMs>,
 }
 
 impl Neostore {
     /// So many bytes from the file's first hold all of it: to be read at once.
-    pub const USED_BYTES: usize = SLOTS * SLOT_BYTES;
+    pub const USED_BYTES: usize = (SLOTS + LATER_SLOTS) * SLOT_BYTES;
 
-    /// Reads the first page (or the first 117 bytes) of `neostore`.
+    /// Reads the first page (or the first 135 bytes) of `neostore`.
     ///
     /// # Errors
     /// `Unsupported` for a store of another version, by name; `Incomplete`; `Corrupt`.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let (records, _) = bytes.as_chunks::<SLOT_BYTES>();
-        let Some(records) = records.first_chunk::<SLOTS>() else {
-            let offset = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            return Err(Error::incomplete(offset, "the metadata store"));
-        };
-        let mut slots = [0; SLOTS];
-        // First, so that another version's file is not called damaged.
-        check_version(records)?;
-        for (slot, (at, record)) in slots.iter_mut().zip(places().zip(records)) {
-            let [in_use, value @ ..] = *record;
-            if in_use != 1 {
-                return Err(Error::corrupt(at, "in use", 1, in_use));
+        let (slots, later) = match records.split_first_chunk::<SLOTS>() {
+            Some((slots, [last_commit, upgrade_commit, ..])) => {
+                (slots, [last_commit, upgrade_commit])
             }
-            *slot = i64::from_be_bytes(value);
+            _ => {
+                let offset = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                return Err(Error::incomplete(offset, "the metadata store"));
+            }
+        };
+        // First, so that another version's file is not called damaged.
+        check_version(slots)?;
+        let mut values = [0; SLOTS];
+        for (value, (at, slot)) in values.iter_mut().zip(places().zip(slots)) {
+            *value = read_slot(at, slot)?.ok_or_else(|| Error::corrupt(at, "in use", 1, 0))?;
         }
+        let mut times = [None; LATER_SLOTS];
+        for (time, (at, slot)) in times.iter_mut().zip(places().skip(SLOTS).zip(later)) {
+            *time = read_slot(at, slot)?.map(TimestampMs);
+        }
+        let [last_commit_time, upgrade_commit_time] = times;
         let natural = |at: usize, what: &'static str, value: i64| {
             let at = places().nth(at).unwrap_or(0).saturating_add(1);
             u64::try_from(value).map_err(|_| Error::corrupt(at, what, "0 or more", value))
         };
-        let [creation_time, random, log_version, last_tx_id, _, first_graph_property, ..] = slots;
-        let [.., constraint_tx, upgrade_tx, upgrade_time, last, upgrade, version, offset] = slots;
+        let [creation_time, random, log_version, last_tx_id, _, first_graph_property, ..] = values;
+        let [.., constraint_tx, upgrade_tx, upgrade_time, last, upgrade, version, offset] = values;
         Ok(Self {
             creation_time: TimestampMs(creation_time),
             random,
@@ -102,6 +119,8 @@ impl Neostore {
                 version: LogVersion(natural(11, "log version of the last closed", version)?),
                 offset_bytes: natural(12, "offset of the last closed", offset)?,
             },
+            last_commit_time,
+            upgrade_commit_time,
         })
     }
 
@@ -109,7 +128,7 @@ impl Neostore {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(MetadataStore::FILE_BYTES);
-        for value in [
+        let slots = [
             self.creation_time.0.cast_unsigned(),
             self.random.cast_unsigned(),
             self.log_version.0,
@@ -123,9 +142,12 @@ impl Neostore {
             self.upgrade_checksum.0,
             self.last_closed.version.0,
             self.last_closed.offset_bytes,
-        ] {
-            bytes.push(1);
-            bytes.extend(value.to_be_bytes());
+        ];
+        let later = [self.last_commit_time, self.upgrade_commit_time]
+            .map(|time| time.map(|time| time.0.cast_unsigned()));
+        for value in slots.map(Some).into_iter().chain(later) {
+            bytes.push(u8::from(value.is_some()));
+            bytes.extend(value.unwrap_or(0).to_be_bytes());
         }
         bytes.resize(MetadataStore::FILE_BYTES, 0);
         bytes
@@ -158,6 +180,16 @@ impl Neostore {
             *value = version.0.to_be_bytes();
         }
         Ok(())
+    }
+}
+
+/// What stands in a slot that begins at `at`; `None` if it was never written.
+fn read_slot(at: u64, slot: &[u8; SLOT_BYTES]) -> Result<Option<i64>> {
+    let [in_use, value @ ..] = *slot;
+    match (in_use, i64::from_be_bytes(value)) {
+        (1, value) => Ok(Some(value)),
+        (0, 0) => Ok(None),
+        _ => Err(Error::corrupt(at, "in use", 1, in_use)),
     }
 }
 

@@ -37,13 +37,13 @@ fn kernel_versions() {
         }
         let name = match version.0 {
             // Neo4j 3.0's is known, in other places.
-            0 | 250 => continue,
+            0 | 247 | 250 => continue,
             1..=4 => format!("kernel version {version} (Neo4j 4.x)"),
             33..=126 => format!("kernel version {version} (newer than 2026.08)"),
             127 => format!("kernel version {version} (future)"),
             246 => "kernel version -10 (Neo4j 3.0.10 to 4.1)".to_owned(),
-            247 => "kernel version -9 (Neo4j 3.0.2)".to_owned(),
             248 => "kernel version -8 (Neo4j 2.3.5)".to_owned(),
+            249 => "kernel version -7 (Neo4j 2.2.10)".to_owned(),
             251 => "kernel version -5 (Neo4j 2.3)".to_owned(),
             252 => "kernel version -4 (Neo4j 2.2.4)".to_owned(),
             254 => "kernel version -2 (Neo4j 2.2)".to_owned(),

@@ -7,7 +7,7 @@ use formats::txlog::{BatchReader, LogFormatVersion, LogHeader};
 use formats::v3_0::{
     CheckPoint, Place, RecoveryStart, Refused, newest_check_points, place_in_log, recovery_start,
 };
-use formats::{LogPosition, LogVersion};
+use formats::{KernelVersion, LogPosition, LogVersion};
 
 use super::values::{batch, position};
 
@@ -21,6 +21,11 @@ fn an_entry_is_made_and_made_to_tell_another_position() {
     );
     CheckPoint::repoint(&mut entry, 500, position(4, 16)).unwrap();
     assert_eq!(entry, CheckPoint::encode(position(4, 16)));
+    let mut newer = entry;
+    newer[0] = KernelVersion::V3_0_2.0;
+    CheckPoint::repoint(&mut newer, 500, position(5, 17)).unwrap();
+    assert_eq!(newer[0], 0xF7, "the version stays");
+    assert_eq!(newer[1..], CheckPoint::encode(position(5, 17))[1..]);
     for at in [0, 1] {
         let mut other = entry;
         other[at] ^= 1;

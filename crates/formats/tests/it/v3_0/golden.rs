@@ -20,9 +20,10 @@ pub fn check_entry(text: &str, expected: &Entry) {
     let bytes = bytes(text);
     let mut reader = EntryReader::new(&bytes[..], 16);
     let decoded = reader.next_entry().unwrap_or_else(|e| panic!("{e}\n{text}"));
-    assert_eq!(decoded, Some(expected.clone()), "{text}");
+    let version = KernelVersion(bytes[0]);
+    assert_eq!(decoded, Some((version, expected.clone())), "{text}");
     assert_eq!(reader.offset_bytes(), 16 + bytes.len() as u64, "{text}");
-    assert_eq!(expected.encode().unwrap(), bytes, "{text}");
+    assert_eq!(expected.encode(version).unwrap(), bytes, "{text}");
     for length in 1..bytes.len() {
         let error = EntryReader::new(&bytes[..length], 16).next_entry().unwrap_err();
         assert!(error.is_incomplete(), "cut at {length}: {error}\n{text}");
@@ -30,8 +31,12 @@ pub fn check_entry(text: &str, expected: &Entry) {
     }
 }
 
+/// Checks a command that has the same bytes in every version.
 pub fn check_command(text: &str, command: Command) {
-    check_entry(&format!("fa 03 {text}"), &Entry::Command(command));
+    let entry = Entry::Command(command);
+    for version in ["fa", "f7"] {
+        check_entry(&format!("{version} 03 {text}"), &entry);
+    }
 }
 
 #[test]
@@ -104,6 +109,7 @@ fn checksums_are_shown_with_8_or_16_digits() {
     assert_eq!(Checksum(1 << 32).to_string(), "0000000100000000");
     assert_eq!(serde_json::to_string(&Checksum(u64::MAX)).unwrap(), "18446744073709551615");
     assert_eq!(KernelVersion::V3_0.to_string(), "-6");
+    assert_eq!(KernelVersion::V3_0_2.to_string(), "-9");
 }
 
 /// Transaction 2 of a real database, 112 bytes.
@@ -138,7 +144,9 @@ fn the_beginning_of_a_stream_and_the_end_of_a_log() {
         "fa01 ffffffff ffffffff 000001a2066eb02c 000000000000031a 00000008 d8542cf05e0cff57 fa03 02",
     );
     let mut reader = EntryReader::new(&stream[..], 0);
-    let Some(Entry::Start(start)) = reader.next_entry().unwrap() else { panic!() };
+    let Some((KernelVersion::V3_0, Entry::Start(start))) = reader.next_entry().unwrap() else {
+        panic!()
+    };
     assert_eq!((start.last_tx_id, start.time), (794, 0x01A2_066E_B02C));
     assert!(reader.next_entry().unwrap_err().is_incomplete());
     assert_eq!(CheckPoint::encode(position(0, 16))[..], bytes("fa07 00*8 00*7 10"));

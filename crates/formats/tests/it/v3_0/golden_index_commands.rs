@@ -1,9 +1,11 @@
 //! Goal: the bytes of the commands of legacy indexes. Method: real bytes, and where there are none,
 //! written by hand from the description; decoded, encoded, and cut at every place.
 
+use formats::KernelVersion;
 use formats::v3_0::{Command, Entry, IndexHeader, IndexName, IndexOption, IndexValue};
 
-use super::golden::check_command;
+use super::golden::{check_command, check_entry};
+use super::values::VERSIONS;
 use crate::golden::bytes;
 
 fn header(kinds: u8, long_nodes: u8) -> IndexHeader {
@@ -12,14 +14,14 @@ fn header(kinds: u8, long_nodes: u8) -> IndexHeader {
 
 #[test]
 fn a_real_removal_of_a_node_from_an_index() {
-    check_command(
-        "0a 0000 0000 0000 01 0004 6c696478 0001 01 0001 6b 0001",
-        Command::IndexDefine {
-            header: IndexHeader::default(),
-            names: vec![IndexName { name: b"lidx".to_vec(), id: 1 }],
-            keys: vec![IndexName { name: b"k".to_vec(), id: 1 }],
-        },
-    );
+    let define = Entry::Command(Command::IndexDefine {
+        header: IndexHeader::default(),
+        names: vec![IndexName { name: b"lidx".to_vec(), id: 1 }],
+        keys: vec![IndexName { name: b"k".to_vec(), id: 1 }],
+    });
+    check_entry("fa03 0a 0000 0000 0000 01 0004 6c696478 0001 01 0001 6b 0001", &define);
+    // The same in 3.0.7.
+    check_entry("f703 0a 0000 0000 0000 0001 0004 6c696478 0001 0001 0001 6b 0001", &define);
     check_command(
         "0d 00 00 0001 0001 000001f4",
         Command::IndexRemove { header: header(0, 0), id: 500, value: IndexValue::default() },
@@ -108,29 +110,32 @@ fn creation_and_deletion_of_an_index() {
 
 #[test]
 fn what_does_not_fit_is_not_encoded() {
-    let encode = |command| Entry::Command(command).encode();
-    let add = |kinds, id, value: &[u8]| {
-        encode(Command::IndexAddNode {
-            header: header(kinds, 0),
-            id,
-            value: IndexValue(value.to_vec()),
-        })
-    };
-    add(1 << 2, 1, &[0; 2]).unwrap();
-    add(1 << 2, 1, &[0; 3]).unwrap_err();
-    add(0, 1, &[0]).unwrap_err();
-    add(7 << 2, 1, &[]).unwrap_err();
-    add(0, 1 << 31, &[]).unwrap_err();
-    add(1, 1 << 31, &[]).unwrap();
-    add(6 << 2, 1, &vec![0; (1 << 23) - 1]).unwrap();
-    add(6 << 2, 1, &vec![0; 1 << 23]).unwrap_err();
-    let names = |count, length| {
-        let names = vec![IndexName { name: vec![0; length], id: 0 }; count];
-        encode(Command::IndexDefine { header: header(0, 0), names, keys: vec![] })
-    };
-    names(127, 1).unwrap();
-    names(128, 1).unwrap_err();
-    names(300, 1).unwrap_err();
-    names(1, 32767).unwrap();
-    names(1, 32768).unwrap_err();
+    for version in VERSIONS {
+        let encode = |command| Entry::Command(command).encode(version);
+        let add = |kinds, id, value: &[u8]| {
+            encode(Command::IndexAddNode {
+                header: header(kinds, 0),
+                id,
+                value: IndexValue(value.to_vec()),
+            })
+        };
+        add(1 << 2, 1, &[0; 2]).unwrap();
+        add(1 << 2, 1, &[0; 3]).unwrap_err();
+        add(0, 1, &[0]).unwrap_err();
+        add(7 << 2, 1, &[]).unwrap_err();
+        add(0, 1 << 31, &[]).unwrap_err();
+        add(1, 1 << 31, &[]).unwrap();
+        add(6 << 2, 1, &vec![0; (1 << 23) - 1]).unwrap();
+        add(6 << 2, 1, &vec![0; 1 << 23]).unwrap_err();
+        let names = |count, length| {
+            let names = vec![IndexName { name: vec![0; length], id: 0 }; count];
+            encode(Command::IndexDefine { header: header(0, 0), names, keys: vec![] })
+        };
+        let most = if version == KernelVersion::V3_0 { 127 } else { 65_534 };
+        names(most, 1).unwrap();
+        names(most + 1, 1).unwrap_err();
+        names(70_000, 1).unwrap_err();
+        names(1, 32767).unwrap();
+        names(1, 32768).unwrap_err();
+    }
 }

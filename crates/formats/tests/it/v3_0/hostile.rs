@@ -2,10 +2,11 @@
 //! what the bytes are. Method: the largest lengths that fit, with hardly any bytes behind them, and
 //! damage at every place.
 
+use formats::KernelVersion;
 use formats::txlog::BatchReader;
 use formats::v3_0::{EntryReader, IndexConfig};
 
-use super::values::{batch, command, start};
+use super::values::{VERSIONS, batch_of, command, start};
 use crate::golden::bytes;
 
 /// Entries up to a 32-bit length, and what it promises.
@@ -22,12 +23,14 @@ const LENGTHS: [(&str, &str); 9] = [
 ];
 
 /// The same with a length of 8, 16 or 24 bits.
-const SHORT_LENGTHS: [(&str, &str, &str); 8] = [
+const SHORT_LENGTHS: [(&str, &str, &str); 10] = [
     ("property blocks", "fa 03 02 00*8 00*25", "05"),
     ("property block's size", "fa 03 02 00*8 00*25 01", "28"),
     ("names", "fa 03 0a 00*6", "80"),
     ("keys", "fa 03 0a 00*6 00", "ff"),
     ("name", "fa 03 0a 00*6 01", "ffff"),
+    ("names of 3.0.7", "f7 03 0a 00*6", "ffff"),
+    ("keys of 3.0.7", "f7 03 0a 00*6 00*2", "fffe"),
     ("options", "fa 03 0f 00*6", "8000"),
     ("option's value", "fa 03 0f 00*6 0001 0000", "ffff"),
     ("value", "fa 03 0b 18 00*5 00*4", "ffff80"),
@@ -38,7 +41,8 @@ fn assert_error(what: &str, entry: &[u8]) {
     let error = read.map(|_| ()).expect_err(what);
     assert!((16..=16 + entry.len() as u64).contains(&error.offset_bytes), "{what}: {error}");
     assert!(!error.is_unsupported(), "{what}: {error}");
-    let mut log = if entry[1] == 1 { Vec::new() } else { start(5).encode().unwrap() };
+    let mut log =
+        if entry[1] == 1 { Vec::new() } else { start(5).encode(KernelVersion(entry[0])).unwrap() };
     log.extend(entry);
     let skipped = BatchReader::new(&log[..], 16).next_batch().unwrap_err();
     assert!(!skipped.is_checksum() && !skipped.is_io(), "{what}: {skipped}");
@@ -93,9 +97,9 @@ fn damage_at_every_place_of_many_commands_is_no_panic() {
     use proptest::strategy::{Strategy, ValueTree};
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let strategy = proptest::collection::vec(command(), 1..4);
-    for _ in 0..100 {
+    for round in 0..100 {
         let commands = strategy.new_tree(&mut runner).unwrap().current();
-        let mut bytes = batch(5, &commands);
+        let mut bytes = batch_of(VERSIONS[round % 2], 5, &commands);
         for at in 0..bytes.len() {
             for pattern in [0x80, 0x01, 0xFF, 0x1D] {
                 bytes[at] ^= pattern;

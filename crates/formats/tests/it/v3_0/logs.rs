@@ -7,7 +7,7 @@ use formats::txlog::{Batch, BatchReader, Chain, EntryReader, Link, LogFormatVers
 use formats::v3_0::{CheckPoint, Command, Entry};
 use formats::{Error, KernelVersion, LogVersion, TxId, v3_0};
 
-use super::values::{batch, position, start};
+use super::values::{VERSIONS, batch, batch_of, position, start};
 
 #[track_caller]
 fn assert_unsupported(error: &Error, offset_bytes: u64, text: &str) {
@@ -93,7 +93,7 @@ fn check_points_have_their_own_offset_and_tell_a_position() {
 
 #[test]
 fn a_check_point_inside_a_transaction_is_damage() {
-    let mut bytes = start(5).encode().unwrap();
+    let mut bytes = start(5).encode(KernelVersion::V3_0).unwrap();
     let at = 1000 + bytes.len() as u64 + 1;
     bytes.extend(CheckPoint::encode(position(0, 16)));
     bytes.extend(&batch(5, &[])[bytes.len() - 18..]);
@@ -130,9 +130,9 @@ fn a_zero_ends_a_log_between_transactions_only() {
 
 #[test]
 fn zeros_before_a_commands_type_are_passed_over() {
-    let mut bytes = start(5).encode().unwrap();
+    let mut bytes = start(5).encode(KernelVersion::V3_0).unwrap();
     bytes.extend([0xFA, 3, 0, 0, 0]);
-    bytes.extend(&Entry::Command(counts()).encode().unwrap()[2..]);
+    bytes.extend(&Entry::Command(counts()).encode(KernelVersion::V3_0).unwrap()[2..]);
     let whole = batch(5, &[]);
     bytes.extend(&whole[whole.len() - 18..]);
     assert_eq!(first_batch(&bytes).unwrap().unwrap().commands, 1);
@@ -144,8 +144,8 @@ fn zeros_before_a_commands_type_are_passed_over() {
 fn versions() {
     let older = [
         (246, "-10 (Neo4j 3.0.10 to 4.1)"),
-        (247, "-9 (Neo4j 3.0.2)"),
         (248, "-8 (Neo4j 2.3.5)"),
+        (249, "-7 (Neo4j 2.2.10)"),
         (251, "-5 (Neo4j 2.3)"),
         (252, "-4 (Neo4j 2.2.4)"),
         (254, "-2 (Neo4j 2.2)"),
@@ -153,7 +153,8 @@ fn versions() {
     ];
     let whole = batch(5, &[]);
     let commit_at = whole.len() - 18;
-    for version in (1..=255_u8).filter(|version| *version != 0xFA) {
+    let ours = |version: &u8| VERSIONS.contains(&KernelVersion(*version));
+    for version in (1..=255_u8).filter(|version| !ours(version)) {
         let name = older.iter().find(|(older, _)| *older == version).map(|(_, name)| *name);
         let (mut first, mut later) = (whole.clone(), whole.clone());
         first[0] = version;
@@ -175,14 +176,50 @@ fn versions() {
 }
 
 #[test]
-fn the_version_of_3_0_elsewhere_is_damage() {
-    assert_corrupt(&KernelVersion::V3_0.check(7).unwrap_err(), 7);
-    let mut other = crate::values::batch(KernelVersion(20), 5, &[]);
-    let commit_at = other.len() - 22;
-    other[commit_at] = 0xFA;
-    assert_corrupt(&first_batch(&other).unwrap_err(), 1000 + commit_at as u64);
-    let error = EntryReader::new(&batch(5, &[])[..], 9).next_entry().unwrap_err();
-    assert_corrupt(&error, 9);
+fn a_transaction_has_one_version_and_a_log_may_have_two() {
+    let [older, newer] = VERSIONS;
+    let check_point = |version| Entry::CheckPoint(position(0, 16)).encode(version).unwrap();
+    let log = [
+        check_point(older),
+        batch_of(older, 2, &[counts()]),
+        check_point(newer),
+        check_point(older),
+        batch_of(newer, 3, &[counts()]),
+    ];
+    let bytes = log.concat();
+    let mut reader = BatchReader::new(&bytes[..], 16);
+    let mut chain = Chain::start_anywhere();
+    for expected in [older, newer] {
+        let batch = reader.next_batch().unwrap().unwrap();
+        assert_eq!(batch.kernel_version, expected);
+        chain.check(&batch).unwrap();
+    }
+    // An upgrade has no way back.
+    let back = first_batch(&batch_of(older, 4, &[])).unwrap().unwrap();
+    assert_corrupt(&chain.check(&back).unwrap_err(), 1000);
+    for (version, other) in [(older, newer), (newer, older)] {
+        let mut bytes = batch_of(version, 5, &[counts()]);
+        for at in [38, bytes.len() - 18] {
+            bytes[at] = other.0;
+            assert_corrupt(&first_batch(&bytes).unwrap_err(), 1000 + at as u64);
+            bytes[at] = version.0;
+        }
+        first_batch(&bytes).unwrap();
+    }
+}
+
+#[test]
+fn the_versions_of_3_0_elsewhere_are_damage() {
+    for version in VERSIONS {
+        assert_corrupt(&version.check(7).unwrap_err(), 7);
+        let mut other = crate::values::batch(KernelVersion(20), 5, &[]);
+        let commit_at = other.len() - 22;
+        other[commit_at] = version.0;
+        assert_corrupt(&first_batch(&other).unwrap_err(), 1000 + commit_at as u64);
+        let bytes = batch_of(version, 5, &[]);
+        let error = EntryReader::new(&bytes[..], 9).next_entry().unwrap_err();
+        assert_corrupt(&error, 9);
+    }
     let file = [
         LogHeader {
             log_version: LogVersion(0),
@@ -245,13 +282,13 @@ fn command_types() {
         let bytes = [[0xFA, 3, command_type].as_slice(), &[0; 512]].concat();
         let read = v3_0::EntryReader::new(&bytes[..], 50).next_entry();
         if command_type <= 17 {
-            let Ok(Some(Entry::Command(command))) = read else { panic!("{read:?}") };
+            let Ok(Some((_, Entry::Command(command)))) = read else { panic!("{read:?}") };
             assert_eq!(command.type_code(), command_type);
             continue;
         }
         let name = format!("command of Neo4j 3.0 {command_type} is not supported");
         assert_unsupported(&read.unwrap_err(), 52, &name);
-        let log = [start(5).encode().unwrap(), bytes].concat();
+        let log = [start(5).encode(KernelVersion::V3_0).unwrap(), bytes].concat();
         assert_unsupported(&first_batch(&log).unwrap_err(), 1000 + 38 + 2, &name);
     }
 }
@@ -274,10 +311,14 @@ fn ids_that_no_server_gives_are_errors_at_their_place() {
 fn a_chain_has_no_gap_and_never_changes_between_3_0_and_5() {
     let read = |bytes: &[u8]| first_batch(bytes).unwrap().unwrap();
     let ours = |tx_id| read(&batch(tx_id, &[]));
+    let newer = |tx_id| read(&batch_of(KernelVersion::V3_0_2, tx_id, &[]));
     let fives = |tx_id| read(&crate::values::batch(KernelVersion(32), tx_id, &[]));
     let mut chain = Chain::start_anywhere();
+    chain.check(&newer(5)).unwrap();
+    chain.check(&fives(6)).unwrap_err();
+    let mut chain = Chain::start_anywhere();
     chain.check(&ours(5)).unwrap();
-    for wrong in [ours(5), ours(7), fives(6)] {
+    for wrong in [ours(5), ours(7), newer(7), fives(6)] {
         assert_corrupt(&chain.check(&wrong).unwrap_err(), 1000);
         assert_eq!(chain.last(), Some(&Link::from(&ours(5))));
     }

@@ -24,7 +24,18 @@ const NEOSTORE: &str = "
     01 0000000000000000 ; checksum of the upgrade's transaction
     01 0000000000000000 ; last closed: log version
     01 000000000001d768 ;   offset
-    00*8075";
+";
+
+/// What follows in a store of 3.0.0, of 3.0.7, and of 3.0.0 that 3.0.7 has taken over.
+const LATER: [(&str, Option<i64>, Option<i64>); 3] = [
+    ("00*9 00*9", None, None),
+    ("01 000001a21cf7ee4e 01 00*8", Some(0x01A2_1CF7_EE4E), Some(0)),
+    ("01 000001a21cfb7828 00*9", Some(0x01A2_1CFB_7828), None),
+];
+
+fn file(later: &str) -> Vec<u8> {
+    bytes(&format!("{NEOSTORE} {later} 00*8057"))
+}
 
 fn neostore() -> Neostore {
     Neostore {
@@ -38,25 +49,34 @@ fn neostore() -> Neostore {
         last_tx_checksum: Checksum(0xFFFF_FFDA_B0F5_7C39),
         upgrade_checksum: Checksum(0),
         last_closed: LogPosition { version: LogVersion(0), offset_bytes: 0x1_D768 },
+        last_commit_time: None,
+        upgrade_commit_time: None,
     }
 }
 
 #[test]
 fn golden() {
-    let file = bytes(NEOSTORE);
-    assert_eq!(file.len(), MetadataStore::FILE_BYTES);
-    assert_eq!(Neostore::decode(&file).unwrap(), neostore());
-    assert_eq!(Neostore::decode(&file[..Neostore::USED_BYTES]).unwrap(), neostore());
-    assert_eq!(neostore().encode(), file);
-    for length in 0..Neostore::USED_BYTES {
-        let cut = Neostore::decode(&file[..length]).unwrap_err();
-        assert!(cut.is_incomplete(), "cut at {length}: {cut}");
+    for (later, last, upgrade) in LATER {
+        let file = file(later);
+        assert_eq!(file.len(), MetadataStore::FILE_BYTES);
+        let expected = Neostore {
+            last_commit_time: last.map(TimestampMs),
+            upgrade_commit_time: upgrade.map(TimestampMs),
+            ..neostore()
+        };
+        assert_eq!(Neostore::decode(&file).unwrap(), expected);
+        assert_eq!(Neostore::decode(&file[..Neostore::USED_BYTES]).unwrap(), expected);
+        assert_eq!(expected.encode(), file);
+        for length in 0..Neostore::USED_BYTES {
+            let cut = Neostore::decode(&file[..length]).unwrap_err();
+            assert!(cut.is_incomplete(), "cut at {length}: {cut}");
+        }
     }
 }
 
 #[test]
 fn damage_is_an_error_or_shows() {
-    let mut file = bytes(NEOSTORE);
+    let mut file = file("01 000001a21cf7ee4e 01 000001a21cf7ee4d");
     for at in 0..Neostore::USED_BYTES {
         for pattern in [0x80, 0x01, 0xFF, 0x1D] {
             file[at] ^= pattern;
@@ -77,23 +97,22 @@ fn damage_is_an_error_or_shows() {
 
 #[test]
 fn the_log_version_is_set_and_nothing_else() {
-    let mut file = bytes(NEOSTORE);
+    let mut file = file(LATER[1].0);
     // Bytes that we know no meaning of are kept.
     file[500] = 7;
     let before = file.clone();
     Neostore::set_log_version(&mut file, LogVersion(9)).unwrap();
     let changed: Vec<usize> = (0..file.len()).filter(|at| file[*at] != before[*at]).collect();
     assert_eq!(changed, [26]);
-    let expected = Neostore { log_version: LogVersion(9), ..neostore() };
-    assert_eq!(Neostore::decode(&file).unwrap(), expected);
-    let mut other = bytes("00*117");
+    assert_eq!(Neostore::decode(&file).unwrap().log_version, LogVersion(9));
+    let mut other = bytes("00*135");
     Neostore::set_log_version(&mut other, LogVersion(9)).unwrap_err();
-    assert_eq!(other, [0; 117]);
+    assert_eq!(other, [0; 135]);
 }
 
 #[test]
 fn other_versions_are_refused_by_name() {
-    let mut file = bytes(NEOSTORE);
+    let mut file = file(LATER[0].0);
     for (version, name) in [
         (*b"\x008.A.0v\x06", "store v0.A.8 (not Neo4j 3.0's v0.A.7)"),
         (*b"\x006.A.0v\x06", "store v0.A.6 (not Neo4j 3.0's v0.A.7)"),
@@ -108,12 +127,12 @@ fn other_versions_are_refused_by_name() {
         assert!(error.to_string().contains(name), "{error} instead of {name}");
         // Even where other slots are not in use.
         let rest = file.split_off(45);
-        file.extend([0; 72]);
+        file.extend([0; 90]);
         assert!(Neostore::decode(&file).unwrap_err().is_unsupported());
         file.truncate(45);
         file.extend(rest);
     }
-    let error = MetadataStore::decode(&bytes(NEOSTORE)).unwrap_err();
+    let error = MetadataStore::decode(&neostore().encode()).unwrap_err();
     assert!(error.to_string().contains("store v0.A.7 (older than Neo4j 5.0)"), "{error}");
 }
 

@@ -1,4 +1,4 @@
-//! Real stores of 3.0.0, wherever below `fixtures/3.0.0`: every byte of every log understood and
+//! Real stores of 3.0, the fixtures of all its versions: every byte of every log understood and
 //! encoded to the same bytes, and every file of a kind that we know accepted.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,8 @@ use formats::v3_0::{
 };
 use formats::{LogVersion, TxId, store_format};
 
-use crate::fixtures::numbered;
+use super::values::VERSIONS;
+use crate::fixtures::{directories, fixtures_dir, is_3_0, numbered};
 
 /// Every file below a directory.
 fn files(dir: &Path, found: &mut Vec<PathBuf>) {
@@ -27,13 +28,14 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
 
 /// Directories that have logs.
 fn log_dirs() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/3.0.0");
     let mut found = Vec::new();
-    files(&root, &mut found);
+    for version in directories(&fixtures_dir()).iter().filter(|version| is_3_0(version)) {
+        files(version, &mut found);
+    }
     let log = |path: &&PathBuf| path.to_string_lossy().contains("/neostore.transaction.db.");
     let dirs = found.iter().filter(log).map(|path| path.parent().unwrap().to_owned());
     let dirs: BTreeSet<PathBuf> = dirs.collect();
-    assert!(!root.exists() || !dirs.is_empty(), "{}: no logs", root.display());
+    assert!(dirs.len() >= 5, "only {} log directories", dirs.len());
     dirs.into_iter().collect()
 }
 
@@ -49,12 +51,15 @@ fn every_entry_of_every_log_is_encoded_to_the_same_bytes() {
         let mut reader = EntryReader::new(&bytes[16..], 16);
         let mut at = 16;
         // A killed server's log may end inside an entry.
-        while let Ok(Some(entry)) = reader.next_entry() {
+        while let Ok(Some((version, entry))) = reader.next_entry() {
             let end = reader.offset_bytes() as usize;
-            assert_eq!(entry.encode().unwrap(), bytes[at..end], "{} at {at}", path.display());
-            if let Entry::Command(command) = entry {
-                types.insert(command.type_code());
-            }
+            let place = format!("{} at {at}", path.display());
+            assert_eq!(entry.encode(version).unwrap(), bytes[at..end], "{place}");
+            let command = match &entry {
+                Entry::Command(command) => command.type_code(),
+                _ => 0,
+            };
+            types.insert((version, entry.type_code(), command));
             at = end;
         }
         let mut batches = BatchReader::new(&bytes[16..], 16);
@@ -68,7 +73,14 @@ fn every_entry_of_every_log_is_encoded_to_the_same_bytes() {
         eprintln!("{}: {count} transactions, {at} of {} bytes", path.display(), bytes.len());
         assert!(end.is_ok() || end.is_err_and(|error| error.is_incomplete()), "{}", path.display());
     }
-    eprintln!("command types {types:?}");
+    eprintln!("versions, types of entries, types of commands: {types:?}");
+    // All but the graph's own properties, which no query changes.
+    for version in VERSIONS {
+        for command in (1..=17).filter(|command| *command != 6) {
+            assert!(types.contains(&(version, 3, command)), "{version}, command {command}");
+        }
+        assert!(types.contains(&(version, 7, 0)), "{version}, check point");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use formats::{Checksum, LogPosition, LogVersion, StoreUpgrade, TimestampMs, TxId
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::values::{batch, command, entry};
+use super::values::{batch_of, command, entry, version};
 
 fn natural() -> impl Strategy<Value = u64> {
     0..=i64::MAX.cast_unsigned()
@@ -20,8 +20,10 @@ fn natural() -> impl Strategy<Value = u64> {
 prop_compose! {
     fn neostore()(
         times: [i64; 2], random: i64, first_graph_property: i64, checksums: [u64; 2],
+        commit_times: [Option<i64>; 2],
         ids in [natural(), natural(), natural(), natural(), natural(), natural()],
     ) -> Neostore {
+        let [last_commit, upgrade_commit] = commit_times;
         let [log_version, last, constraint, upgrade, closed_version, offset_bytes] = ids;
         Neostore {
             creation_time: TimestampMs(times[0]),
@@ -34,6 +36,8 @@ prop_compose! {
             last_tx_checksum: Checksum(checksums[0]),
             upgrade_checksum: Checksum(checksums[1]),
             last_closed: LogPosition { version: LogVersion(closed_version), offset_bytes },
+            last_commit_time: last_commit.map(TimestampMs),
+            upgrade_commit_time: upgrade_commit.map(TimestampMs),
         }
     }
 }
@@ -47,10 +51,10 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn entries(entries in vec(entry(), 1..6)) {
+    fn entries(entries in vec((version(), entry()), 1..6)) {
         let mut bytes = Vec::new();
-        for entry in &entries {
-            bytes.extend(entry.encode().unwrap());
+        for (version, entry) in &entries {
+            bytes.extend(entry.encode(*version).unwrap());
         }
         let mut reader = EntryReader::new(&bytes[..], 0);
         for entry in entries {
@@ -62,13 +66,15 @@ proptest! {
 
     #[test]
     fn batches(
-        commands in vec(command(), 0..6), tx_id in 1..=i64::MAX, offset in 0..1_u64 << 40,
+        version in version(), commands in vec(command(), 0..6), tx_id in 1..=i64::MAX,
+        offset in 0..1_u64 << 40,
     ) {
-        let bytes = batch(tx_id, &commands);
+        let bytes = batch_of(version, tx_id, &commands);
         let mut reader = BatchReader::new(&bytes[..], offset);
         let batch = reader.next_batch().unwrap().unwrap();
         prop_assert_eq!((batch.start, batch.end), (offset, offset + bytes.len() as u64));
         prop_assert_eq!(batch.tx_id, TxId(tx_id.cast_unsigned()));
+        prop_assert_eq!(batch.kernel_version, version);
         prop_assert_eq!(batch.commands, commands.len() as u64);
         prop_assert!(reader.next_batch().unwrap().is_none());
         // Every part of it is the beginning of a transaction, and none of it whole.
@@ -82,14 +88,14 @@ proptest! {
     fn arbitrary_bytes_are_no_panic_and_encode_to_themselves(
         head in prop_oneof![
             Just(vec![]),
-            (0..9_u8).prop_map(|kind| vec![0xFA, kind]),
-            (1..19_u8).prop_map(|kind| vec![0xFA, 3, kind]),
+            (version(), 0..9_u8).prop_map(|(version, kind)| vec![version.0, kind]),
+            (version(), 1..19_u8).prop_map(|(version, kind)| vec![version.0, 3, kind]),
         ],
         tail in vec(prop_oneof![Just(0), Just(1), any::<u8>()], 0..200),
     ) {
         let bytes = [head, tail].concat();
         let mut reader = EntryReader::new(&bytes[..], 0);
-        if let Ok(Some(entry)) = reader.next_entry() {
+        if let Ok(Some((version, entry))) = reader.next_entry() {
             let end = usize::try_from(reader.offset_bytes()).unwrap();
             // Zeros before a command's type are passed over.
             let mut read = bytes[..end].to_vec();
@@ -97,7 +103,7 @@ proptest! {
                 let zeros = read[2..].iter().take_while(|byte| **byte == 0).count();
                 read.drain(2..2 + zeros);
             }
-            prop_assert_eq!(entry.encode().unwrap(), read);
+            prop_assert_eq!(entry.encode(version).unwrap(), read);
         }
         let _ = BatchReader::new(&bytes[..], 0).next_batch();
         let _ = BatchReader::new(&bytes[..], 0).next_check_point();

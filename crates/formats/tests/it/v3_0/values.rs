@@ -4,12 +4,15 @@ use formats::v3_0::{
     Command, Commit, Entry, GroupRecord, IndexHeader, IndexName, IndexOption, IndexValue,
     PropertyRecord, Start,
 };
-use formats::{LogPosition, LogVersion};
+use formats::{KernelVersion, LogPosition, LogVersion};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 // Records that both have.
 use crate::values::{block, bytes, dynamics, key, node, relationship, secondary, token};
+
+/// The versions that entries have: of 3.0.0 and of 3.0.2.
+pub const VERSIONS: [KernelVersion; 2] = [KernelVersion::V3_0, KernelVersion::V3_0_2];
 
 /// START of a transaction outside of clusters.
 pub fn start(tx_id: i64) -> Entry {
@@ -22,14 +25,25 @@ pub fn start(tx_id: i64) -> Entry {
     })
 }
 
-/// The bytes of a whole transaction.
+/// The bytes of a whole transaction of 3.0.0.
 pub fn batch(tx_id: i64, commands: &[Command]) -> Vec<u8> {
-    let mut bytes = start(tx_id).encode().unwrap();
+    batch_of(KernelVersion::V3_0, tx_id, commands)
+}
+
+/// The bytes of a whole transaction.
+pub fn batch_of(version: KernelVersion, tx_id: i64, commands: &[Command]) -> Vec<u8> {
+    let mut bytes = start(tx_id).encode(version).unwrap();
     for command in commands {
-        bytes.extend(Entry::Command(command.clone()).encode().unwrap());
+        bytes.extend(Entry::Command(command.clone()).encode(version).unwrap());
     }
-    bytes.extend(Entry::Commit(Commit { tx_id, time: 1_790_000_000_001 }).encode().unwrap());
+    let commit = Entry::Commit(Commit { tx_id, time: 1_790_000_000_001 });
+    bytes.extend(commit.encode(version).unwrap());
     bytes
+}
+
+/// Any of [`VERSIONS`].
+pub fn version() -> impl Strategy<Value = KernelVersion> {
+    prop::sample::select(VERSIONS.as_slice())
 }
 
 pub fn position(version: u64, offset_bytes: u64) -> LogPosition {
