@@ -22,7 +22,8 @@
 //! legacy indexes their numbers, and nowhere else ([`Command`]). Neo4j 3.0.10 and later write -10,
 //! which is refused by name.
 //!
-//! Sources are classes of 3.0.0 and, for -9, of 3.0.7.
+//! Sources are classes of 3.0.0 and, for -9, of 3.0.7. Those of 3.0.1, 3.0.2, 3.0.3, 3.0.4 and 3.0.6
+//! read and write the same; 3.0.8 and 3.0.9 are inferred.
 
 mod batch;
 mod check_point;

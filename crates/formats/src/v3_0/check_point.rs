@@ -30,8 +30,8 @@ impl CheckPoint {
     /// Length of the entry.
     pub const ENTRY_BYTES: usize = 18;
 
-    /// The entry's bytes, of the version that every 3.0 reads (-6); values from 2^63 on become
-    /// 2^63 - 1.
+    /// The entry's bytes, of 3.0.0's version (-6), which later servers take too; values from 2^63 on
+    /// become 2^63 - 1.
     #[must_use]
     pub fn encode(position: LogPosition) -> [u8; Self::ENTRY_BYTES] {
         let mut entry = [0; Self::ENTRY_BYTES];

@@ -15,7 +15,8 @@
 //! | 13 | when the transaction of slot 3 was committed, ms |
 //! | 14 | when the transaction of slot 7 was committed (0) |
 //!
-//! 3.0.0 has no slots 13 and 14: zeros, which stay in 14 when 3.0.7 takes such a store over.
+//! Slots 13 and 14 are of 3.0.4 and later. Before they are zeros, which stay in 14 when a later server
+//! takes the store over.
 //! The slots 3, 9 and 11 to 13 change with each transaction, and are on disk as old as the last flush
 //! of the page; 11 and 12 may be wrong as a check point's position may. Slots 0, 1, 4, 7 and 8 are
 //! the store's id.
@@ -30,7 +31,7 @@ use crate::{
 const SLOT_BYTES: usize = 9;
 /// Those that every store has.
 const SLOTS: usize = 13;
-/// Those of later versions.
+/// Those of 3.0.4 and later.
 const LATER_SLOTS: usize = 2;
 const LOG_VERSION: usize = 2;
 const STORE_VERSION: usize = 4;
@@ -60,9 +61,9 @@ pub struct Neostore {
     pub upgrade_checksum: Checksum,
     /// Behind the last closed transaction; not to be believed.
     pub last_closed: LogPosition,
-    /// When `last_tx_id` was committed; `None` in 3.0.0.
+    /// When `last_tx_id` was committed; `None` before 3.0.4.
     pub last_commit_time: Option<TimestampMs>,
-    /// When the upgrade's transaction was committed; `None` if 3.0.0 made the store.
+    /// When the upgrade's transaction was committed; `None` if a server before 3.0.4 made the store.
     pub upgrade_commit_time: Option<TimestampMs>,
 }
 
