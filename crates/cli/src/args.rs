@@ -203,6 +203,9 @@ pub struct BackupArgs {
     /// Where a follower's metrics (/metrics, for Prometheus) and /health are to be had
     #[arg(long, value_name = "HOST:PORT", requires = "follow")]
     pub metrics_listen: Option<String>,
+    /// What is spoken with the other end
+    #[arg(long, value_enum, default_value = "auto")]
+    pub protocol: Protocol,
     /// How many streams to read at once [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub parallel: Option<u8>,
@@ -219,6 +222,28 @@ pub struct BackupArgs {
     pub log_format: LogFormat,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// What answers; `http` with --ca or --token-file
+    Auto,
+    /// With `neo4j-backup serve`
+    Http,
+    /// With the backup service of a Neo4j 3.0 Enterprise server
+    #[value(name = "3.0")]
+    V3_0,
+}
+
+impl From<Protocol> for client::Protocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Auto => Self::Auto,
+            Protocol::Http => Self::Http,
+            Protocol::V3_0 => Self::V3_0,
+        }
+    }
 }
 
 /// How a client speaks TLS.

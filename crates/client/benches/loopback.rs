@@ -18,6 +18,10 @@ impl Sink for Forget {
     fn create(&self, _: &FileInfo) -> Result<(), SinkError> {
         Ok(())
     }
+
+    fn create_unsized(&self, _: &FileInfo) -> Result<(), SinkError> {
+        Ok(())
+    }
     fn write_at(&self, _: u32, _: u64, _: &[u8]) -> Result<(), SinkError> {
         Ok(())
     }

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use reqwest::Method;
+use tokio::sync::OnceCell;
 use wire::api::{After, DatabaseList, DatabaseState, ErrorCode, ErrorDetail, OpenSession, Session};
 
 use crate::copy::{Copy, CopyReport};
 use crate::error::{Error, Result};
 use crate::fetch::Conversation;
 use crate::http::{Failure, Http};
-use crate::options::{ClientOptions, MAX_PARALLEL};
+use crate::options::{ClientOptions, MAX_PARALLEL, Protocol};
 use crate::plan::{Seen, tidy};
 use crate::progress::Progress;
 use crate::rate::{MIN_BYTES_PER_S, Rate};
 use crate::sink::Sink;
+use crate::v3_0;
 
 /// The most databases that a server may have.
 const MAX_DATABASES: usize = 10_000;
@@ -23,6 +25,8 @@ const MAX_DATABASES: usize = 10_000;
 pub struct Client {
     pub(crate) options: ClientOptions,
     pub(crate) http: Arc<Http>,
+    /// A Neo4j 3.0 server, if it answers as one; empty until that is known.
+    v3_0: Arc<OnceCell<Option<v3_0::Server>>>,
 }
 
 impl Client {
@@ -39,7 +43,29 @@ impl Client {
             return Err(Error::Options("the rate limit must be at least 64 KiB/s".to_owned()));
         }
         let http = Arc::new(Http::new(&options)?);
-        Ok(Self { options, http })
+        Ok(Self { options, http, v3_0: Arc::default() })
+    }
+
+    /// The Neo4j 3.0 server that answers, if one does.
+    async fn v3_0(&self) -> Result<Option<&v3_0::Server>> {
+        let find = async || {
+            let server = v3_0::Server::new(&self.options);
+            let is_ours = self.options.tls.is_some() || self.options.token.is_some();
+            match self.options.protocol {
+                Protocol::V3_0 => Ok::<_, Error>(Some(server)),
+                Protocol::Auto if !is_ours => Ok(server.probe().await?.map(|_| server)),
+                Protocol::Auto | Protocol::Http => Ok(None),
+            }
+        };
+        Ok(self.v3_0.get_or_try_init(find).await?.as_ref())
+    }
+
+    /// Whether a Neo4j 3.0 server answers, which can send copies and nothing else.
+    ///
+    /// # Errors
+    /// When nothing can be reached.
+    pub async fn is_v3_0(&self) -> Result<bool> {
+        Ok(self.v3_0().await?.is_some())
     }
 
     /// The databases that the service shows. Asked once: it is soon known whether there is a
@@ -48,6 +74,9 @@ impl Client {
     /// # Errors
     /// When the service cannot be reached or does not answer properly.
     pub async fn databases(&self) -> Result<DatabaseList> {
+        if let Some(server) = self.v3_0().await? {
+            return server.databases().await;
+        }
         let request = self.http.request(Method::GET, "/v1/databases");
         let (begin, whole) = (self.options.contact_timeout, self.options.answer_timeout);
         let answer = self.http.json(request, begin, whole).await;
@@ -91,6 +120,9 @@ impl Client {
 
     async fn open_session(&self, database: &str, after: Option<After>) -> Result<Copy> {
         wire::names::check_database(database).map_err(|e| Error::Options(e.to_string()))?;
+        if let Some(server) = self.v3_0().await? {
+            return Ok(Copy::v3_0(server.open(database, after).await?));
+        }
         let body = OpenSession { database: database.to_owned(), after: after.clone() };
         let request = || self.http.request(Method::POST, "/v1/sessions").json(&body);
         let (timeout, retry_for) = (self.options.begin_timeout, self.options.retry_for);

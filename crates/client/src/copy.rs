@@ -14,12 +14,24 @@ use crate::plan::Seen;
 use crate::progress::Progress;
 use crate::receive::Tally;
 use crate::sink::Sink;
+use crate::v3_0;
 
 /// How long a copy that is given up waits for the service to hear of it.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A copy whose session is open. The lease is kept until it is dropped, which ends the session.
-pub struct Copy {
+pub struct Copy(Way);
+
+/// Whom it is from.
+enum Way {
+    /// A service of ours.
+    Http(Box<HttpCopy>),
+    /// The backup service of a Neo4j 3.0 server, which has no sessions.
+    V3_0(Box<v3_0::Copy>),
+}
+
+/// A copy from a service of ours.
+struct HttpCopy {
     session: Session,
     seen: Seen,
     conversation: Arc<Conversation>,
@@ -29,9 +41,18 @@ pub struct Copy {
 }
 
 /// The store's files are there; see [`Copy::finish`].
-pub struct Stored {
-    run: run::Run,
-    stored: run::Stored,
+pub struct Stored(StoredWay);
+
+enum StoredWay {
+    Http {
+        run: run::Run,
+        stored: run::Stored,
+    },
+    /// Everything comes in one stream, so nothing is there yet.
+    V3_0 {
+        sink: Arc<dyn Sink>,
+        progress: Arc<dyn Progress>,
+    },
 }
 
 /// How to ask for the end of a copy.
@@ -72,13 +93,21 @@ impl Copy {
         let conversation = Arc::new(conversation);
         let lease = Duration::from_secs(session.lease_seconds);
         let keeper = tokio::spawn(keep(Arc::clone(&conversation), lease / 3));
-        Self { session, seen, conversation, parallel, keeper, ended: false }
+        let copy = HttpCopy { session, seen, conversation, parallel, keeper, ended: false };
+        Self(Way::Http(Box::new(copy)))
+    }
+
+    pub(crate) fn v3_0(copy: v3_0::Copy) -> Self {
+        Self(Way::V3_0(Box::new(copy)))
     }
 
     /// What the service said as the session began.
     #[must_use]
     pub fn session(&self) -> &Session {
-        &self.session
+        match &self.0 {
+            Way::Http(copy) => &copy.session,
+            Way::V3_0(copy) => copy.session(),
+        }
     }
 
     /// Fetches everything into the sink, once. To stop, drop the future, then call
@@ -104,12 +133,9 @@ impl Copy {
         sink: Arc<dyn Sink>,
         progress: Arc<dyn Progress>,
     ) -> Result<Stored> {
-        let tally = Arc::new(Tally::new(Arc::clone(&progress)));
-        let conversation = Arc::clone(&self.conversation);
-        let run = run::Run { conversation, sink, tally, progress, parallel: self.parallel };
-        match run.store(&self.session, &self.seen).await {
-            Ok(stored) => Ok(Stored { run, stored }),
-            Err(error) => Err(self.failed(error).await),
+        match &mut self.0 {
+            Way::Http(copy) => copy.store(sink, progress).await,
+            Way::V3_0(_) => Ok(Stored(StoredWay::V3_0 { sink, progress })),
         }
     }
 
@@ -118,16 +144,44 @@ impl Copy {
     /// # Errors
     /// As [`Copy::run`].
     pub async fn finish(&mut self, stored: Stored, end: EndOptions) -> Result<CopyReport> {
-        let Stored { run, stored } = stored;
-        match run.logs(&self.session, &mut self.seen, stored, end).await {
-            Ok(brought) => Ok(brought.report(self.session.clone())),
-            Err(error) => Err(self.failed(error).await),
+        match (&mut self.0, stored.0) {
+            (Way::Http(copy), StoredWay::Http { run, stored }) => {
+                copy.finish(run, stored, end).await
+            }
+            (Way::V3_0(copy), StoredWay::V3_0 { sink, progress }) => copy.run(sink, progress).await,
+            _ => Err(Error::Options("the files of another copy".to_owned())),
         }
     }
 
     /// Ends the session, with or without a copy.
-    pub async fn close(mut self) {
-        self.end().await;
+    pub async fn close(self) {
+        if let Way::Http(mut copy) = self.0 {
+            copy.end().await;
+        }
+    }
+}
+
+impl HttpCopy {
+    async fn store(&mut self, sink: Arc<dyn Sink>, progress: Arc<dyn Progress>) -> Result<Stored> {
+        let tally = Arc::new(Tally::new(Arc::clone(&progress)));
+        let conversation = Arc::clone(&self.conversation);
+        let run = run::Run { conversation, sink, tally, progress, parallel: self.parallel };
+        match run.store(&self.session, &self.seen).await {
+            Ok(stored) => Ok(Stored(StoredWay::Http { run, stored })),
+            Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    async fn finish(
+        &mut self,
+        run: run::Run,
+        stored: run::Stored,
+        end: EndOptions,
+    ) -> Result<CopyReport> {
+        match run.logs(&self.session, &mut self.seen, stored, end).await {
+            Ok(brought) => Ok(brought.report(self.session.clone())),
+            Err(error) => Err(self.failed(error).await),
+        }
     }
 
     async fn failed(&mut self, error: Error) -> Error {
@@ -145,7 +199,7 @@ impl Copy {
     }
 }
 
-impl Drop for Copy {
+impl Drop for HttpCopy {
     fn drop(&mut self) {
         self.keeper.abort();
         if self.ended {

@@ -26,11 +26,12 @@ mod progress;
 mod rate;
 mod receive;
 mod sink;
+mod v3_0;
 
 pub use certificate::{Certificate, Shown};
 pub use client::Client;
 pub use copy::{Copy, CopyReport, EndOptions, Stored};
 pub use error::{Error, Result};
-pub use options::{ClientOptions, MAX_PARALLEL, TlsOptions};
+pub use options::{ClientOptions, MAX_PARALLEL, Protocol, TlsOptions};
 pub use progress::{Phase, Progress};
 pub use sink::{Base, Sink, SinkError};

@@ -6,6 +6,18 @@ use std::time::Duration;
 /// The most streams that a copy may use.
 pub const MAX_PARALLEL: usize = 16;
 
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// What answers: asked in the protocol of Neo4j 3.0, unless TLS or a token is to be used.
+    #[default]
+    Auto,
+    /// With a service of ours.
+    Http,
+    /// With the backup service of a Neo4j 3.0 server.
+    V3_0,
+}
+
 /// How to reach a service, and how hard to pull.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
@@ -13,6 +25,8 @@ pub struct ClientOptions {
     pub host: String,
     /// The service's port.
     pub port: u16,
+    /// What to speak.
+    pub protocol: Protocol,
     /// TLS, if the service speaks it.
     pub tls: Option<TlsOptions>,
     /// The secret of a token, if the service wants one.
@@ -53,6 +67,7 @@ impl ClientOptions {
         Self {
             host: host.into(),
             port,
+            protocol: Protocol::default(),
             tls: None,
             token: None,
             connect_timeout: Duration::from_secs(10),

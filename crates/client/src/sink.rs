@@ -22,6 +22,8 @@ pub struct Base {
 pub trait Sink: Send + Sync + 'static {
     /// A file of the copy begins (or begins anew, from nothing, after `discard`).
     fn create(&self, file: &FileInfo) -> Result<(), SinkError>;
+    /// The same of a file whose length shows at its end: that in `file` means nothing, `complete` tells it.
+    fn create_unsized(&self, file: &FileInfo) -> Result<(), SinkError>;
     /// Whether the bytes of each file shall come in their order, because they are read as they come. Some may
     /// come twice all the same, where a connection breaks.
     fn wants_order(&self) -> bool {

@@ -12,8 +12,8 @@
 //! fixture's file is encoded to the same bytes; the names of stores before 5.0 are inferred. That of
 //! 3.0 is [`Neostore`](crate::v3_0::Neostore).
 
-use crate::v3_0::store_version_name;
-use crate::{Error, Result, StoreId};
+use crate::v3_0::{Neostore, store_version_name};
+use crate::{Error, LogVersion, Result, StoreId};
 
 const LAYOUT_MARK: i64 = -3_523_014_627_327_384_477;
 const SLOT_BYTES: usize = 9;
@@ -30,6 +30,32 @@ pub struct MetadataStore {
     pub database_uuid: Option<[u8; 16]>,
     /// Identity and format of the store.
     pub store_id: StoreId,
+}
+
+/// Whose store it is, of either generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Identity and format of the store.
+    pub store_id: StoreId,
+    /// See [`MetadataStore`]; a store of 3.0 has none.
+    pub external_uuid: Option<[u8; 16]>,
+    /// Neo4j 3.0 only: the log that recovery begins to look at, see [`Neostore`].
+    pub log_version: Option<LogVersion>,
+}
+
+impl Identity {
+    /// Reads the first page (or the first 117 bytes) of `neostore`.
+    ///
+    /// # Errors
+    /// `Unsupported` for stores that are neither of Neo4j 5 nor of 3.0; `Incomplete`; `Corrupt`.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        if let Ok(found) = Neostore::decode(bytes) {
+            let (store_id, log_version) = (found.store_id(), Some(found.log_version));
+            return Ok(Self { store_id, external_uuid: None, log_version });
+        }
+        let MetadataStore { store_id, external_uuid, .. } = MetadataStore::decode(bytes)?;
+        Ok(Self { store_id, external_uuid: Some(external_uuid), log_version: None })
+    }
 }
 
 impl MetadataStore {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::changes::Changes;
-use crate::layout::{Area, staged_dir};
+use crate::layout::{Area, Layout, staged_dir};
 use crate::{DatabaseEntry, Error, FileEntry, Manifest, Result, manifest};
 
 /// A backup directory and its manifest, as of the moment it was opened. Takes no lock.
@@ -23,6 +23,8 @@ pub struct Backup {
 pub struct Located {
     store: PathBuf,
     transactions: PathBuf,
+    /// Where files are that are no longer in one of these: see [`Layout::Database`].
+    placed: Option<PathBuf>,
 }
 
 impl Backup {
@@ -98,7 +100,12 @@ impl Located {
     /// In the directory of a staged generation.
     pub(crate) fn staged(dir: &Path) -> Self {
         let [store, transactions] = Area::ALL.map(|area| dir.join(area.staged_name()));
-        Self { store, transactions }
+        Self { store, transactions, placed: None }
+    }
+
+    /// Whether a part of it may still be staged, and the rest be in its place.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.placed.is_some()
     }
 
     /// The directory of an area.
@@ -113,7 +120,11 @@ impl Located {
     /// The path of a file.
     #[must_use]
     pub fn file(&self, file: &FileEntry) -> PathBuf {
-        self.dir(file.area).join(&file.path)
+        let path = self.dir(file.area).join(&file.path);
+        match &self.placed {
+            Some(placed) if std::fs::symlink_metadata(&path).is_err() => placed.join(&file.path),
+            _ => path,
+        }
     }
 }
 
@@ -122,10 +133,29 @@ fn locate_all(dir: &Path, manifest: &Manifest) -> Vec<Located> {
 }
 
 pub(crate) fn locate(dir: &Path, entry: &DatabaseEntry) -> Located {
+    if Layout::of(&entry.store_id) == Layout::Database {
+        return locate_in_place(dir, entry);
+    }
     let place = |area: Area| {
         let staged = staged_dir(dir, &entry.generation).join(area.staged_name());
         let placed = dir.join(area.root_name()).join(&entry.name);
         if staged.is_dir() { staged } else { placed }
     };
-    Located { store: place(Area::Store), transactions: place(Area::Transactions) }
+    Located { store: place(Area::Store), transactions: place(Area::Transactions), placed: None }
+}
+
+/// The same where the backup's directory is the database's: files move into it one by one.
+fn locate_in_place(dir: &Path, entry: &DatabaseEntry) -> Located {
+    let staged = staged_dir(dir, &entry.generation);
+    let is_staged = |area: Area| {
+        let root = staged.join(area.staged_name());
+        let mut files = entry.files.iter().filter(|file| file.area == area);
+        files.any(|file| std::fs::symlink_metadata(root.join(&file.path)).is_ok())
+    };
+    let place = |area: Area| match is_staged(area) {
+        true => staged.join(area.staged_name()),
+        false => dir.to_owned(),
+    };
+    let placed = staged.is_dir().then(|| dir.to_owned());
+    Located { store: place(Area::Store), transactions: place(Area::Transactions), placed }
 }

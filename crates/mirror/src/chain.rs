@@ -1,26 +1,34 @@
 //! Do a database's transaction logs lead from checkpoint C to the last transaction E, without a
 //! gap, and does recovery start at C?
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use formats::checkpoint::{Tail, decode_file};
-use formats::txlog::Batch;
+use formats::txlog::{Batch, LogHeader};
+use formats::v3_0::CheckPoint;
 use formats::{LogPosition, LogVersion, TxId};
 use source::{LogReader, LogScan, log_path, scan_logs};
 
 use crate::increment::log_sizes;
+use crate::layout::Layout;
 use crate::verify::{Finding, FindingKind};
 use crate::{DatabaseEntry, Error, LastTx, Result};
 
 /// Neo4j rotates a checkpoint file at 1 MiB; a much larger one is none of its.
 const CHECKPOINT_FILE_BYTES_MAX: u64 = 64 << 20;
 const CHECKPOINT_PREFIX: &str = "checkpoint.";
+/// Header and check point of a log of Neo4j 3.0.
+const LOG_START_BYTES: usize = 16 + CheckPoint::ENTRY_BYTES;
 
 /// Everything that is wrong with the logs in a directory, measured by what the entry says.
 pub(crate) fn findings(log_dir: &Path, entry: &DatabaseEntry) -> Vec<Finding> {
     let mut check = Check { log_dir, entry, findings: Vec::new() };
     check.logs();
-    check.checkpoint();
+    match Layout::of(&entry.store_id) {
+        Layout::Data => check.checkpoint(),
+        Layout::Database => check.recovery_start(),
+    }
     check.findings
 }
 
@@ -98,11 +106,21 @@ impl Check<'_> {
         let from = self.entry.checkpoint.position;
         let mut last_good: LastGood = None;
         let sizes = log_sizes(self.entry);
+        let mut gap = None;
         let mut visit = |version, batch: &Batch| {
+            if last_good.is_some_and(|(v, end, _)| v == version && end != batch.start) {
+                gap = gap.or(last_good);
+            }
             last_good = Some((version, batch.end, batch.tx_id));
         };
         let store_id = &self.entry.store_id;
         let scanned = scan_logs(self.log_dir, &sizes, from, store_id, &mut visit);
+        // Recovery of 3.0 takes the last check point, wherever it points.
+        if let Some((version, end, tx_id)) = gap {
+            let what = "a check point follows, so that recovery would not begin where it should";
+            let path = log_path(self.log_dir, version);
+            self.log(path, Some(end), Some(tx_id), what.to_owned());
+        }
         match scanned {
             Ok(scan) => self.compare(&scan),
             Err(error) => {
@@ -198,6 +216,28 @@ impl Check<'_> {
                     self.checkpoint_finding(path, Some(*end), &what);
                 }
             }
+        }
+    }
+
+    /// A log of Neo4j 3.0 begins with a check point that points to its own place.
+    fn recovery_start(&mut self) {
+        let position = self.entry.checkpoint.position;
+        let path = log_path(self.log_dir, position.version);
+        let mut start = [0; LOG_START_BYTES];
+        let read = std::fs::File::open(&path).and_then(|file| file.read_exact_at(&mut start, 0));
+        if let Err(error) = read {
+            return self.checkpoint_finding(path, None, &error.to_string());
+        }
+        let expected = (LogHeader::V6_SIZE_BYTES, Some(position.version), self.entry.log_files());
+        let header = LogHeader::decode(&start).ok().flatten().map(|header| header.log_version);
+        if (position.offset_bytes, header, 1) != expected {
+            let what = "not the one log that the backup has, or of another number";
+            return self.checkpoint_finding(path, Some(0), what);
+        }
+        let (_, entry) = start.split_at(LOG_START_BYTES - CheckPoint::ENTRY_BYTES);
+        if *entry != CheckPoint::encode(position) {
+            let what = "no check point that points to its own place";
+            self.checkpoint_finding(path, Some(LogHeader::V6_SIZE_BYTES), what);
         }
     }
 

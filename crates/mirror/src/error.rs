@@ -109,6 +109,27 @@ pub enum Error {
         /// What there is.
         known: Vec<String>,
     },
+    /// The server has another history than the one that was backed up.
+    #[error(
+        "{}: at offset {offset_bytes} the server's transaction has other bytes than the backup's",
+        file.display()
+    )]
+    Diverged {
+        /// The backup's log.
+        file: PathBuf,
+        /// The first byte that differs.
+        offset_bytes: u64,
+    },
+    /// The target holds backups of the other kind of server.
+    #[error("{}: holds a backup of {found}, which cannot be together with one of {wanted}", dir.display())]
+    OtherLayout {
+        /// The target.
+        dir: PathBuf,
+        /// What is there.
+        found: String,
+        /// What was to be added.
+        wanted: String,
+    },
     /// The copy would not fit.
     #[error("{}: {needed_bytes} bytes are needed, {free_bytes} are free", dir.display())]
     NoSpace {
@@ -213,6 +234,10 @@ impl Error {
             Self::ChangedByHand { .. } => {
                 "the verify command tells all that differs; --full replaces the backup"
             }
+            Self::Diverged { .. } => {
+                "the server was restored, or is another one; --full replaces the backup"
+            }
+            Self::OtherLayout { .. } => "name another directory: each server has one of its own",
             Self::NoSuchDatabase { .. } => "the info command lists a backup's databases",
             Self::NoSpace { .. } => {
                 "free some space (a new full backup stands beside the old one until it is complete)"

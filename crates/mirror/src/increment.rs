@@ -26,6 +26,8 @@ use crate::staged::{Outcome, require_space};
 use crate::{BackupType, DatabaseEntry, Error, Result, chain};
 
 const READ_BYTES: usize = 256 << 10;
+/// The length of a file that shows at its end.
+const UNSIZED: u64 = u64::MAX;
 
 /// New transactions for the backup of one database. Dropped before [`Increment::commit`], what was
 /// appended is cut off again and the backup is as it was.
@@ -194,7 +196,7 @@ impl Increment {
         Ok(())
     }
 
-    fn begin_file(&self, info: &FileInfo) -> Result<()> {
+    fn begin_file(&self, info: &FileInfo, size_bytes: u64) -> Result<()> {
         let refuse = |what: &str| Err(Error::untrusted(format!("{:?} {what}", info.path)));
         let end = self.before.last_tx.end;
         let version = match version_of(&info.path) {
@@ -209,10 +211,12 @@ impl Increment {
             file.area == Area::Transactions && file.path == info.path && version == end.version
         });
         let old_bytes = old.map_or(0, |old| old.size_bytes);
-        if info.size_bytes < old_bytes {
+        if size_bytes < old_bytes {
             return refuse("is shorter than the backup's");
         }
-        require_space(&self.inner.dir, info.size_bytes.saturating_sub(old_bytes))?;
+        let is_unsized = size_bytes == UNSIZED;
+        let new_bytes = if is_unsized { 0 } else { size_bytes.saturating_sub(old_bytes) };
+        require_space(&self.inner.dir, new_bytes)?;
         let path = self.log_dir.join(&info.path);
         let file = match old {
             Some(old) => {
@@ -226,13 +230,16 @@ impl Increment {
             name: info.path.clone(),
             file: file.into(),
             old_bytes,
-            size_bytes: info.size_bytes,
+            size_bytes,
             complete: false,
             blocks: Arc::default(),
         };
         files.insert(info.id, appended.clone());
         drop(files);
-        Ok(appended.file.set_len(info.size_bytes)?)
+        if !is_unsized {
+            appended.file.set_len(size_bytes)?;
+        }
+        Ok(())
     }
 
     fn file(&self, id: u32) -> Result<Appended> {
@@ -252,7 +259,7 @@ impl Increment {
         let known = usize::try_from(file.old_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
         let (known, new) = bytes.split_at_checked(known).unwrap_or((bytes, &[]));
         if !known.is_empty() {
-            require_same(&file.path, offset, known)?;
+            require_same(&file.path, offset, known, file.size_bytes == UNSIZED)?;
         }
         if !new.is_empty() {
             file.file.write_at(offset.saturating_add(known.len() as u64), new)?;
@@ -265,7 +272,8 @@ impl Increment {
 
     fn complete_file(&self, id: u32, size_bytes: u64) -> Result<()> {
         match self.lock().get_mut(&id) {
-            Some(file) if file.size_bytes == size_bytes => {
+            Some(file) if file.size_bytes == size_bytes || file.size_bytes == UNSIZED => {
+                file.size_bytes = size_bytes;
                 file.complete = true;
                 Ok(())
             }
@@ -280,7 +288,11 @@ impl Increment {
 
 impl Sink for Increment {
     fn create(&self, file: &FileInfo) -> Result<(), SinkError> {
-        Ok(self.begin_file(file)?)
+        Ok(self.begin_file(file, file.size_bytes)?)
+    }
+
+    fn create_unsized(&self, file: &FileInfo) -> Result<(), SinkError> {
+        Ok(self.begin_file(file, UNSIZED)?)
     }
 
     fn wants_order(&self) -> bool {
@@ -403,15 +415,19 @@ fn check_last_block(path: &Path, old: &FileEntry, block_bytes: u64) -> Result<()
     Err(Error::ChangedByHand { path: path.to_owned(), what })
 }
 
-/// The new bytes begin with some that the backup has.
-fn require_same(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
+/// The new bytes begin with some that the backup has. A server that cannot tell whether it has the same
+/// history shows it by them.
+fn require_same(path: &Path, offset: u64, bytes: &[u8], is_proof: bool) -> Result<()> {
     let mut own = vec![0; bytes.len()];
     let opened = File::open(path).map_err(fs::Error::io("open", path))?;
     opened.read_exact_at(&mut own, offset).map_err(fs::Error::io("read", path))?;
     let Some(at) = own.iter().zip(bytes).position(|(own, sent)| own != sent) else { return Ok(()) };
-    let offset_bytes = Some(offset.saturating_add(at as u64));
+    let (file, offset_bytes) = (path.to_owned(), offset.saturating_add(at as u64));
+    if is_proof {
+        return Err(Error::Diverged { file, offset_bytes });
+    }
     let what = "the server's log has other bytes than the backup's".to_owned();
-    Err(Error::Corrupt { file: path.to_owned(), offset_bytes, what })
+    Err(Error::Corrupt { file, offset_bytes: Some(offset_bytes), what })
 }
 
 /// Hashes blocks from the one with that number on, up to a length.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use formats::StoreId;
 use fs::{EntryKind, Place};
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +24,26 @@ pub(crate) const FILE_MODE: u32 = 0o600;
 /// Names that our own runs may leave in a directory that has no manifest yet.
 pub(crate) const LEFTOVERS: [&str; 5] =
     [LOCK_NAME, STAGED_NAME, TRASH_NAME, PAGES_NAME, MANIFEST_ASIDE_NAME];
+/// The directories in one of Neo4j 3.0's databases.
+pub(crate) const DATABASE_DIRS: [&str; 2] = ["schema", "index"];
 /// How many names of a foreign directory a message tells.
 const FOUND_MAX: usize = 5;
+
+/// How the files of a backup lie in its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// As in Neo4j's `data`: each database has a directory for its store, and one for its logs.
+    Data,
+    /// As in Neo4j 3.0: it is the directory of the one database, whose logs lie beside its store.
+    Database,
+}
+
+impl Layout {
+    /// That of a store's backup.
+    pub fn of(store_id: &StoreId) -> Self {
+        if store_id.upgrade.is_some() { Self::Database } else { Self::Data }
+    }
+}
 
 /// The two directories of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -157,6 +176,21 @@ fn is_database_directory(dir: &Path) -> bool {
     let names = fs::entries(dir).unwrap_or_default();
     let mut names = names.iter().map(|(name, _)| name.to_string_lossy());
     names.any(|name| name == "neostore" || name.starts_with(source::LOG_PREFIX))
+}
+
+/// Whether a file is one of a database of Neo4j 3.0, or one that its server makes of them; by its path.
+pub(crate) fn is_database_file(path: &Path) -> bool {
+    let first = path.iter().next().map(|name| name.to_string_lossy());
+    first.is_some_and(|first| {
+        first.starts_with("neostore")
+            || first.starts_with("index.db")
+            || DATABASE_DIRS.contains(&&*first)
+    })
+}
+
+/// Whether a name in a backup's directory is ours, or the file system's.
+pub(crate) fn is_own_name(name: &std::ffi::OsStr) -> bool {
+    name == MANIFEST_NAME || name == "lost+found" || LEFTOVERS.iter().any(|own| name == *own)
 }
 
 /// Whether a name can be a database's directory: one plain path component, not hidden.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use document::{read, write};
 
 use crate::increment::version_of;
-use crate::layout::{Area, is_database_name, is_plain_path};
+use crate::layout::{Area, Layout, is_database_name, is_plain_path};
 
 /// The version of the manifest that this program writes.
 pub const FORMAT_VERSION: u64 = 1;
@@ -47,8 +47,9 @@ pub struct DatabaseEntry {
     pub store_id: StoreId,
     /// The same as one word.
     pub store_id_text: String,
-    /// The store's external UUID, hex.
-    pub external_uuid: String,
+    /// The store's external UUID, hex; a store of Neo4j 3.0 has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub external_uuid: Option<String>,
     /// Checkpoint C: recovery starts here.
     pub checkpoint: Checkpoint,
     /// E0: from this transaction on the copy is consistent.
@@ -181,6 +182,10 @@ pub enum FileKind {
     Log,
     /// The checkpoint file.
     Checkpoint,
+    /// Neo4j 3.0: one of the two files of counts.
+    Counts,
+    /// Neo4j 3.0: a legacy index, or the list of them, which no server can rebuild.
+    LegacyIndex,
 }
 
 impl Manifest {
@@ -246,6 +251,20 @@ impl DatabaseEntry {
         };
         let logs = self.files.iter().filter(|file| file.area == Area::Transactions);
         logs.map(length).fold(0, u64::saturating_add)
+    }
+
+    /// The directories that a server has for it: Neo4j 3.0 keeps the logs in the store's.
+    #[must_use]
+    pub fn areas(&self) -> &'static [Area] {
+        match Layout::of(&self.store_id) {
+            Layout::Data => &Area::ALL,
+            Layout::Database => &[Area::Store],
+        }
+    }
+
+    /// How many log files it has.
+    pub(crate) fn log_files(&self) -> usize {
+        self.files.iter().filter(|file| file.kind == FileKind::Log).count()
     }
 
     /// Whether a file is the log that the last transaction is in. It may be longer than listed:
@@ -354,6 +373,8 @@ impl From<wire::api::FileKind> for FileKind {
             wire::api::FileKind::Lucene => Self::Lucene,
             wire::api::FileKind::Log => Self::Log,
             wire::api::FileKind::Checkpoint => Self::Checkpoint,
+            wire::api::FileKind::Counts => Self::Counts,
+            wire::api::FileKind::LegacyIndex => Self::LegacyIndex,
         }
     }
 }

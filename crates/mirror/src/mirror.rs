@@ -9,13 +9,14 @@ use fs::{Busy, Disk, EntryKind, Kind, Lock, Place};
 
 use crate::backup::locate;
 use crate::layout::{
-    Area, DIR_MODE, LOCK_NAME, MANIFEST_ASIDE_NAME, STAGED_NAME, TRASH_NAME, Target, examine,
-    refuse_inside, staged_dir,
+    Area, DATABASE_DIRS, DIR_MODE, LOCK_NAME, Layout, MANIFEST_ASIDE_NAME, STAGED_NAME, TRASH_NAME,
+    Target, examine, is_database_file, refuse_inside, staged_dir,
 };
+use crate::store::METADATA_STORE;
 use crate::unchanged::{OwnChanges, note_times, require_unchanged};
 use crate::{
     DatabaseEntry, Error, Increment, Manifest, Reason, Result, Staged, changes, increment,
-    manifest, pages,
+    manifest, pages, verify,
 };
 
 /// A backup directory that this process alone writes to, until this and all its [`Staged`] are
@@ -108,7 +109,7 @@ impl Mirror {
 
     /// Begins a new full backup of a database; the present one stays until it is committed.
     pub fn begin(&self, session: &wire::api::Session, reason: Reason) -> Result<Staged> {
-        drop(self.inner.settled()?);
+        self.inner.require_layout(session)?;
         Staged::begin(Arc::clone(&self.inner), session, reason)
     }
 }
@@ -152,6 +153,29 @@ impl Inner {
         roll_all_forward(&*self.disk, &self.dir, &mut manifest)?;
         self.unsettled.store(false, Ordering::SeqCst);
         Ok(manifest)
+    }
+
+    /// Fails if a backup of the session's database cannot be together with those that are there.
+    fn require_layout(&self, session: &wire::api::Session) -> Result<()> {
+        let manifest = self.settled()?;
+        let layout = Layout::of(&session.store_id);
+        let clashes = |old: &&DatabaseEntry| match (Layout::of(&old.store_id), layout) {
+            (Layout::Data, Layout::Data) => false,
+            (Layout::Database, Layout::Database) => old.name != session.database,
+            _ => true,
+        };
+        match manifest.databases.iter().find(clashes) {
+            None => Ok(()),
+            Some(old) => Err(Error::OtherLayout {
+                dir: self.dir.clone(),
+                found: format!("database {:?} of format {}", old.name, old.store_id.format_name()),
+                wanted: format!(
+                    "database {:?} of format {}",
+                    session.database,
+                    session.store_id.format_name()
+                ),
+            }),
+        }
     }
 
     /// Also guards the directories of staging and trash against a commit that tidies them up.
@@ -262,7 +286,35 @@ fn roll_forward(disk: &dyn Disk, dir: &Path, entry: &DatabaseEntry) -> Result<bo
     if !staged.is_dir() {
         return Ok(false);
     }
-    let touched = changes::apply(disk, &staged, locate(dir, entry).dir(Area::Store))?;
+    let mut touched = changes::apply(disk, &staged, locate(dir, entry).dir(Area::Store))?;
+    if Layout::of(&entry.store_id) == Layout::Database {
+        // A rename is the last change of what it renames.
+        touched = true;
+        place_files(disk, dir, &staged, entry)?;
+    } else {
+        place_directories(disk, dir, &staged, entry)?;
+    }
+    // Only what is ours: copies of other databases may be under way.
+    let trash = Area::ALL.map(|area| trash_of(dir, entry, area));
+    for path in trash.iter().chain([&staged]).filter(|path| path.is_dir()) {
+        disk.remove_dir_all(path)?;
+    }
+    for path in [TRASH_NAME, STAGED_NAME].map(|name| dir.join(name)) {
+        if path.is_dir() && fs::entries(&path)?.is_empty() {
+            disk.remove_dir_all(&path)?;
+        }
+    }
+    disk.sync_dir(dir)?;
+    Ok(touched)
+}
+
+/// Moves staged directories into their places, and those that are there into the trash.
+fn place_directories(
+    disk: &dyn Disk,
+    dir: &Path,
+    staged: &Path,
+    entry: &DatabaseEntry,
+) -> Result<()> {
     for area in Area::ALL {
         let from = staged.join(area.staged_name());
         let root = dir.join(area.root_name());
@@ -283,20 +335,56 @@ fn roll_forward(disk: &dyn Disk, dir: &Path, entry: &DatabaseEntry) -> Result<bo
         }
         disk.rename(&from, &to)?;
         disk.sync_dir(&root)?;
-        disk.sync_dir(&staged)?;
+        disk.sync_dir(staged)?;
     }
-    // Only what is ours: copies of other databases may be under way.
-    let trash = Area::ALL.map(|area| trash_of(dir, entry, area));
-    for path in trash.iter().chain([&staged]).filter(|path| path.is_dir()) {
-        disk.remove_dir_all(path)?;
+    Ok(())
+}
+
+/// Moves staged files into the backup's directory, over those that are there, and removes what else is
+/// there of the old backup.
+fn place_files(disk: &dyn Disk, dir: &Path, staged: &Path, entry: &DatabaseEntry) -> Result<()> {
+    for old in verify::unlisted_files(dir, entry)? {
+        if is_database_file(&old) {
+            disk.remove_file(&dir.join(old))?;
+        }
     }
-    for path in [TRASH_NAME, STAGED_NAME].map(|name| dir.join(name)) {
+    let mut files: Vec<_> = entry.files.iter().collect();
+    // Without `neostore` no server takes it for a database.
+    files.sort_by_key(|file| file.path == METADATA_STORE);
+    for file in files {
+        let from = staged.join(file.area.staged_name()).join(&file.path);
+        // A killed run has moved it already.
+        if std::fs::symlink_metadata(&from).is_err() {
+            continue;
+        }
+        let to = dir.join(&file.path);
+        if let Some(parent) = to.parent() {
+            disk.create_dir_all(parent, DIR_MODE)?;
+        }
+        disk.rename(&from, &to)?;
+    }
+    for name in DATABASE_DIRS {
+        let path = dir.join(name);
+        remove_empty_dirs(disk, &path)?;
+        if path.is_dir() {
+            fs::sync_tree(disk, &path)?;
+        }
+    }
+    disk.sync_dir(dir)?;
+    fs::sync_tree(disk, staged)?;
+    Ok(())
+}
+
+/// Removes the directories of a tree that no file lies in.
+fn remove_empty_dirs(disk: &dyn Disk, root: &Path) -> Result<()> {
+    let found = fs::walk(root)?;
+    let dirs = found.iter().filter(|entry| entry.kind == EntryKind::Dir);
+    for path in dirs.rev().map(|entry| root.join(&entry.path)).chain([root.to_owned()]) {
         if path.is_dir() && fs::entries(&path)?.is_empty() {
             disk.remove_dir_all(&path)?;
         }
     }
-    disk.sync_dir(dir)?;
-    Ok(touched)
+    Ok(())
 }
 
 fn trash_of(dir: &Path, entry: &DatabaseEntry, area: Area) -> PathBuf {

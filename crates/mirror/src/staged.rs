@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use client::{Base, Sink, SinkError};
 use fs::Flusher;
 use jiff::Timestamp;
-use wire::api::{FileInfo, Finished, Session};
+use wire::api::{CheckpointInfo, FileInfo, Finished, Session};
 use wire::pages::Group;
 
 use crate::backup::{Located, locate};
@@ -86,6 +86,8 @@ pub struct Outcome<'a> {
     pub left_out: &'a [wire::api::LeftOut],
     /// Bytes that came over the network.
     pub bytes_transferred: u64,
+    /// Checkpoint C, of a full copy.
+    pub checkpoint: Option<&'a CheckpointInfo>,
 }
 
 impl Staged {
@@ -166,15 +168,14 @@ impl Staged {
         }
         fs::sync_tree(&*self.inner.disk, &self.dir)?;
         self.inner.disk.sync_dir(&self.inner.dir.join(STAGED_NAME))?;
-        let [store, logs] =
-            [Area::Store, Area::Transactions].map(|a| self.dir.join(a.staged_name()));
-        let mut findings = store::findings(&store, &entry);
-        findings.extend(chain::findings(&logs, &entry));
+        let staged = Located::staged(&self.dir);
+        let mut findings = store::findings(&staged, &entry);
+        findings.extend(chain::findings(staged.dir(Area::Transactions), &entry));
         if let Some(finding) = findings.into_iter().next() {
             let (file, offset_bytes, what) = (finding.path, finding.offset_bytes, finding.what);
             return Err(Error::Corrupt { file, offset_bytes, what });
         }
-        note_times(&mut entry, &Located::staged(&self.dir));
+        note_times(&mut entry, &staged);
         // From here on the files must not be removed, whatever fails.
         self.committed.store(true, Ordering::SeqCst);
         let done = self.inner.commit(entry.clone());
@@ -206,7 +207,11 @@ impl Staged {
             store_id: self.session.store_id.clone(),
             store_id_text: self.session.store_id.to_string(),
             external_uuid: self.session.external_uuid.clone(),
-            checkpoint: Checkpoint::from(self.checkpoint()?),
+            checkpoint: Checkpoint::from(
+                outcome
+                    .checkpoint
+                    .ok_or_else(|| Error::untrusted("a full copy without a checkpoint"))?,
+            ),
             first_consistent_tx_id: finished.first_consistent_tx_id,
             last_tx: (&finished.last_tx).into(),
             transactions: finished.transactions,
@@ -219,11 +224,6 @@ impl Staged {
             block_bytes: self.session.block_bytes,
             files,
         })
-    }
-
-    fn checkpoint(&self) -> Result<&wire::api::CheckpointInfo> {
-        let checkpoint = self.session.checkpoint.as_ref();
-        checkpoint.ok_or_else(|| Error::untrusted("a full copy without a checkpoint"))
     }
 
     /// All files, each complete; every file that was promised, and no other.
@@ -245,7 +245,7 @@ impl Staged {
                 promised.path == info.path
                     && promised.kind == info.kind
                     // Log files grow no more after `finish`; trees may have been copied anew.
-                    && (info.kind.is_derived() || promised.size_bytes == info.size_bytes)
+                    && (info.kind.is_derived() || promised.size_bytes == file.size_bytes())
             });
             if !same || is_stale(*id) {
                 return Err(Error::untrusted(format!("file {:?} was not promised", info.path)));
@@ -286,13 +286,19 @@ impl Staged {
         found.ok_or_else(|| Error::untrusted(format!("bytes of file {id}, which has not begun")))
     }
 
-    fn begin_file(&self, info: &FileInfo) -> Result<()> {
-        check_file(info)?;
-        let blocks = info.size_bytes.div_ceil(self.session.block_bytes);
+    /// Counts blocks of a file, each of which has a hash in memory.
+    fn count_blocks(&self, path: &str, blocks: u64) -> Result<()> {
         let add = |sum: u64| sum.checked_add(blocks).filter(|sum| *sum <= BLOCKS_MAX);
-        if let Err(sum) = self.blocks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
-            let what = format!("{:?} brings {blocks} blocks to {sum}", info.path);
-            return Err(Error::untrusted(what));
+        match self.blocks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
+            Ok(_) => Ok(()),
+            Err(sum) => Err(Error::untrusted(format!("{path:?} brings {blocks} blocks to {sum}"))),
+        }
+    }
+
+    fn begin_file(&self, info: &FileInfo, is_unsized: bool) -> Result<()> {
+        check_file(info)?;
+        if !is_unsized {
+            self.count_blocks(&info.path, info.size_bytes.div_ceil(self.session.block_bytes))?;
         }
         let area = if info.kind.in_transactions() { Area::Transactions } else { Area::Store };
         let path = self.dir.join(area.staged_name()).join(&info.path);
@@ -303,7 +309,13 @@ impl Staged {
         if let Some(parent) = path.parent() {
             self.inner.disk.create_dir_all(parent, DIR_MODE)?;
         }
-        files.insert(info.id, Arc::new(self.new_file(path, info)?));
+        let file = if is_unsized {
+            let (disk, block_bytes) = (&*self.inner.disk, self.session.block_bytes);
+            StagedFile::create_unsized(disk, path, info, block_bytes)?
+        } else {
+            self.new_file(path, info)?
+        };
+        files.insert(info.id, Arc::new(file));
         Ok(())
     }
 
@@ -398,7 +410,11 @@ impl Old {
 
 impl Sink for Staged {
     fn create(&self, file: &FileInfo) -> Result<(), SinkError> {
-        Ok(self.begin_file(file)?)
+        Ok(self.begin_file(file, false)?)
+    }
+
+    fn create_unsized(&self, file: &FileInfo) -> Result<(), SinkError> {
+        Ok(self.begin_file(file, true)?)
     }
 
     fn base(&self, file: u32) -> Option<Base> {
@@ -434,7 +450,11 @@ impl Sink for Staged {
     }
 
     fn block(&self, file: u32, offset_bytes: u64, hash: [u8; 32]) -> Result<(), SinkError> {
-        Ok(self.file(file)?.block(offset_bytes, hash)?)
+        let file = self.file(file)?;
+        if file.is_unsized() {
+            self.count_blocks(&file.info().path, 1)?;
+        }
+        Ok(file.block(offset_bytes, hash)?)
     }
 
     fn complete(&self, file: u32, size_bytes: u64) -> Result<(), SinkError> {

@@ -3,17 +3,19 @@
 use std::io::Read;
 use std::path::Path;
 
-use formats::metadata::MetadataStore;
+use formats::metadata::{Identity, MetadataStore};
 use formats::record_store;
 
 use crate::DatabaseEntry;
+use crate::backup::Located;
 use crate::layout::Area;
 use crate::verify::{Finding, FindingKind};
 
-const METADATA_STORE: &str = "neostore";
+pub(crate) const METADATA_STORE: &str = "neostore";
 
 /// Everything that is wrong with the store in a directory.
-pub(crate) fn findings(store_dir: &Path, entry: &DatabaseEntry) -> Vec<Finding> {
+pub(crate) fn findings(located: &Located, entry: &DatabaseEntry) -> Vec<Finding> {
+    let store_dir = located.dir(Area::Store);
     let finding =
         |name: &str, kind, what: &str| Finding::new(&entry.name, store_dir.join(name), kind, what);
     let is_listed =
@@ -25,8 +27,8 @@ pub(crate) fn findings(store_dir: &Path, entry: &DatabaseEntry) -> Vec<Finding> 
             findings.push(finding(store.file_name(), FindingKind::Missing, what));
         }
     }
-    if is_listed(METADATA_STORE)
-        && let Err(what) = compare(&store_dir.join(METADATA_STORE), entry)
+    if let Some(file) = entry.files.iter().find(|file| file.path == METADATA_STORE)
+        && let Err(what) = compare(&located.file(file), entry)
     {
         findings.push(finding(METADATA_STORE, FindingKind::Metadata, &what));
     }
@@ -38,13 +40,20 @@ fn compare(path: &Path, entry: &DatabaseEntry) -> Result<(), String> {
     std::fs::File::open(path)
         .and_then(|file| file.take(MetadataStore::FILE_BYTES as u64).read_to_end(&mut page))
         .map_err(|error| error.to_string())?;
-    let found = MetadataStore::decode(&page).map_err(|error| error.to_string())?;
+    let found = Identity::decode(&page).map_err(|error| error.to_string())?;
     if found.store_id != entry.store_id {
         return Err(format!("of store {}, not {}", found.store_id, entry.store_id_text));
     }
-    let uuid = u128::from_str_radix(&entry.external_uuid, 16).map(u128::to_be_bytes);
-    if uuid != Ok(found.external_uuid) {
-        return Err(format!("its external UUID is not {}", entry.external_uuid));
+    let uuid = found.external_uuid.map(|uuid| format!("{:032x}", u128::from_be_bytes(uuid)));
+    if uuid != entry.external_uuid {
+        let expected = entry.external_uuid.as_deref().unwrap_or("none");
+        return Err(format!("its external UUID is not {expected}"));
     }
-    Ok(())
+    match found.log_version {
+        Some(version) if version != entry.last_tx.end.version => {
+            let end = entry.last_tx.end.version;
+            Err(format!("recovery looks at log {version}, the backup ends in log {end}"))
+        }
+        _ => Ok(()),
+    }
 }

@@ -10,7 +10,6 @@ use fs::Place;
 
 use crate::backup::{Located, locate};
 use crate::increment::hash_blocks;
-use crate::layout::Area;
 use crate::{DatabaseEntry, Error, Result, verify};
 
 /// When a file, or what is known of it, last changed. No program can set it.
@@ -95,10 +94,8 @@ pub(crate) fn require_unchanged(
     let written = manifest_time(dir)?;
     let located = locate(dir, entry);
     let changed = |path: PathBuf, what: String| Err(Error::ChangedByHand { path, what });
-    for area in Area::ALL {
-        if let Some(path) = verify::unlisted(located.dir(area), area, entry)?.into_iter().next() {
-            return changed(path, "is none of the backup's files".to_owned());
-        }
+    if let Some(path) = verify::unlisted(&located, entry)?.into_iter().next() {
+        return changed(path, "is none of the backup's files".to_owned());
     }
     for file in &entry.files {
         let path = located.file(file);

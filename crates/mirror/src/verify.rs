@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use formats::TxId;
 use fs::EntryKind;
 
+use crate::backup::Located;
 use crate::blocks::{CheckedBlocks, FileRef};
 use crate::increment::{log_sizes, version_of};
-use crate::layout::{Area, LEFTOVERS, MANIFEST_NAME};
+use crate::layout::{Area, Layout, is_own_name};
 use crate::{Backup, DatabaseEntry, Progress, Result, chain, check_blocks, store};
 
 /// What a verification found.
@@ -151,7 +152,7 @@ pub fn verify(backup: &Backup, progress: Progress<'_>) -> Result<Report> {
 #[must_use]
 pub fn recovery_findings(backup: &Backup, entry: &DatabaseEntry) -> Vec<Finding> {
     let located = backup.locate(entry);
-    let mut findings = store::findings(located.dir(Area::Store), entry);
+    let mut findings = store::findings(&located, entry);
     findings.extend(chain::findings(located.dir(Area::Transactions), entry));
     findings
 }
@@ -179,14 +180,16 @@ fn extra_names(backup: &Backup) -> Result<Vec<Finding>> {
         let what = "not in the manifest";
         findings.push(Finding::new(database, path, FindingKind::Extra, what));
     };
-    for (name, _) in fs::entries(backup.dir())? {
-        let known =
-            LEFTOVERS.iter().chain(&[MANIFEST_NAME, "databases", "transactions", "lost+found"]);
-        if !known.into_iter().any(|known| name == *known) {
+    let is_database = |entry: &DatabaseEntry| Layout::of(&entry.store_id) == Layout::Database;
+    // Where all of it is a database's, what else is there is found as the database's.
+    let is_data = !backup.manifest().databases.iter().any(is_database);
+    for (name, _) in fs::entries(backup.dir())?.into_iter().filter(|_| is_data) {
+        let is_root = Area::ALL.iter().any(|area| name == area.root_name());
+        if !is_root && !is_own_name(&name) {
             extra("", backup.dir().join(name));
         }
     }
-    for area in Area::ALL {
+    for area in Area::ALL.into_iter().filter(|_| is_data) {
         let root = backup.dir().join(area.root_name());
         for (name, _) in fs::entries(&root)? {
             if backup.manifest().database(&name.to_string_lossy()).is_none() {
@@ -195,11 +198,8 @@ fn extra_names(backup: &Backup) -> Result<Vec<Finding>> {
         }
     }
     for entry in &backup.manifest().databases {
-        for area in Area::ALL {
-            let dir = backup.locate(entry).dir(area).to_owned();
-            for path in unlisted(&dir, area, entry)? {
-                extra(&entry.name, path);
-            }
+        for path in unlisted(&backup.locate(entry), entry)? {
+            extra(&entry.name, path);
         }
     }
     Ok(findings)
@@ -227,8 +227,47 @@ fn unfinished(backup: &Backup) -> Result<Vec<(PathBuf, u64)>> {
     Ok(found)
 }
 
-/// What lies in a database's directory and is neither a listed file nor a directory of one.
-pub(crate) fn unlisted(dir: &Path, area: Area, entry: &DatabaseEntry) -> Result<Vec<PathBuf>> {
+/// What lies in a backup's directory that is a database's, and is neither a listed file, nor a directory,
+/// nor ours; relative.
+pub(crate) fn unlisted_files(dir: &Path, entry: &DatabaseEntry) -> Result<Vec<PathBuf>> {
+    let known: BTreeSet<&Path> = entry.files.iter().map(|file| Path::new(&file.path)).collect();
+    let mut found = Vec::new();
+    for (name, kind) in fs::entries(dir)? {
+        let name = PathBuf::from(name);
+        if is_own_name(name.as_os_str()) {
+            continue;
+        }
+        match kind {
+            EntryKind::Dir => {
+                let inside = fs::walk(&dir.join(&name))?;
+                let files = inside.into_iter().filter(|entry| entry.kind != EntryKind::Dir);
+                found.extend(files.map(|entry| name.join(entry.path)));
+            }
+            _ => found.push(name),
+        }
+    }
+    found.retain(|path| !known.contains(path.as_path()));
+    Ok(found)
+}
+
+/// What lies in a database's directories and is neither a listed file nor a directory of one.
+pub(crate) fn unlisted(located: &Located, entry: &DatabaseEntry) -> Result<Vec<PathBuf>> {
+    if Layout::of(&entry.store_id) == Layout::Database {
+        // What is there while the new files come is removed at the end.
+        if located.is_moving() {
+            return Ok(Vec::new());
+        }
+        let dir = located.dir(Area::Store);
+        return Ok(unlisted_files(dir, entry)?.iter().map(|path| dir.join(path)).collect());
+    }
+    let mut found = Vec::new();
+    for area in Area::ALL {
+        found.extend(unlisted_of(located.dir(area), area, entry)?);
+    }
+    Ok(found)
+}
+
+fn unlisted_of(dir: &Path, area: Area, entry: &DatabaseEntry) -> Result<Vec<PathBuf>> {
     let mut known = BTreeSet::new();
     for file in entry.files.iter().filter(|file| file.area == area) {
         known.extend(Path::new(&file.path).ancestors());

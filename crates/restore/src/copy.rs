@@ -45,9 +45,7 @@ impl<'a> Copy<'a> {
         cancelled: &'a AtomicBool,
     ) -> Self {
         let staged = |database: usize, area: Area| {
-            let mut halves = plan.halves.iter();
-            let half = halves.find(|half| (half.database, half.area) == (database, area));
-            half.map_or_else(PathBuf::new, |half| half.staged.clone())
+            plan.half(database, area).map_or_else(PathBuf::new, |half| half.staged.clone())
         };
         let mut files = Vec::new();
         for (database, (entry, cut)) in databases.iter().enumerate() {

@@ -75,13 +75,13 @@ impl Destination {
         })
     }
 
-    /// The same, once all is there, without links on the way.
+    /// The same, once all is there that is needed, without links on the way.
     pub(crate) fn real(&self) -> Result<Self> {
         let real = |path: &Path| path.canonicalize().map_err(fs::Error::io("resolve", path));
         Ok(Self {
             data: real(&self.data)?,
             databases: real(&self.databases)?,
-            transactions: real(&self.transactions)?,
+            transactions: resolve(&self.transactions)?,
         })
     }
 
@@ -137,6 +137,11 @@ impl Destination {
             if let Some(pid) = lock_holder(&store)? {
                 return running(store.join("database_lock"), pid);
             }
+            // Neo4j 3.0's, which has one for each database.
+            let lock = store.join("store_lock");
+            if let Some(pid) = lock_file_holder(&lock)? {
+                return running(lock, pid);
+            }
         }
         Ok(())
     }
@@ -144,7 +149,7 @@ impl Destination {
     /// Fails if a half of one of these databases is there.
     pub(crate) fn refuse_existing(&self, entries: &[&DatabaseEntry]) -> Result<()> {
         for entry in entries {
-            for area in Area::ALL {
+            for area in entry.areas().iter().copied() {
                 let path = resolve(&self.root(area).join(&entry.name))?;
                 if is_there(&path) {
                     return Err(Error::DatabaseExists { database: entry.name.clone(), path });
@@ -156,9 +161,16 @@ impl Destination {
 
     /// Makes the roots, and says whom what is restored into them shall belong to. The directories
     /// that were missing are added to `made`, also on an error.
-    pub(crate) fn prepare(&self, disk: &dyn Disk, made: &mut Vec<PathBuf>) -> Result<Owner> {
+    pub(crate) fn prepare(
+        &self,
+        disk: &dyn Disk,
+        entries: &[&DatabaseEntry],
+        made: &mut Vec<PathBuf>,
+    ) -> Result<Owner> {
         let owner = Owner::of(&self.data)?;
-        for dir in [&self.data, &self.databases, &self.transactions] {
+        let wants_logs = entries.iter().any(|entry| entry.areas().contains(&Area::Transactions));
+        let logs = wants_logs.then_some(&self.transactions);
+        for dir in [&self.data, &self.databases].into_iter().chain(logs) {
             create_noting(disk, dir, owner, made)?;
             fs::sync_name(disk, dir)?;
         }

@@ -49,7 +49,7 @@ impl Plan {
         let mut plan = Self { halves: Vec::new(), staging: vec![to.data().join(STAGING_NAME)] };
         let mut bases: Vec<(PathBuf, PathBuf)> = Vec::new();
         for (database, entry) in entries.iter().enumerate() {
-            for area in [Area::Transactions, Area::Store] {
+            for area in entry.areas().iter().rev().copied() {
                 let place = resolve(&to.root(area).join(&entry.name))?;
                 let root = root_of(&place)?;
                 if fs::is_mount_point(&place)? {
@@ -63,7 +63,8 @@ impl Plan {
                 bases.push((root.clone(), base.clone()));
                 let staging = base.join(STAGING_NAME);
                 let replaced = format!("{}-{time}", entry.name);
-                let files = entry.files.iter().filter(|file| file.area == area);
+                let is_all = entry.areas().len() == 1;
+                let files = entry.files.iter().filter(|file| is_all || file.area == area);
                 plan.halves.push(Half {
                     database,
                     area,
@@ -78,6 +79,12 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    /// The half that holds the files of an area: where a server keeps all in one directory, that.
+    pub fn half(&self, database: usize, area: Area) -> Option<&Half> {
+        let mut halves = self.halves.iter().filter(|half| half.database == database);
+        halves.clone().find(|half| half.area == area).or_else(|| halves.next())
     }
 
     /// Fails if what goes to one file system does not fit on it.

@@ -109,7 +109,7 @@ fn restore_noting(
         // There is no earlier run that has to be undone.
         to.refuse_existing(&entries)?;
     }
-    let owner = to.prepare(disk, made)?;
+    let owner = to.prepare(disk, &entries, made)?;
     // Journals and renames are of real directories, whatever name led there this time.
     let to = to.real()?;
     let staging = to.data().join(STAGING_NAME);
@@ -271,8 +271,7 @@ impl Run<'_> {
 
     fn restored(&self, plan: &Plan, old: &[(usize, PathBuf)]) -> Vec<Restored> {
         let place = |database: usize, area: Area| {
-            let half = plan.halves.iter().find(|h| (h.database, h.area) == (database, area));
-            half.map_or_else(PathBuf::new, |half| half.place.clone())
+            plan.half(database, area).map_or_else(PathBuf::new, |half| half.place.clone())
         };
         let entries = self.entries.iter().zip(&self.cuts).enumerate();
         let restored = entries.map(|(database, (entry, cut))| Restored {

@@ -40,7 +40,7 @@ pub struct Begun {
     /// Identity and format of the store.
     pub store_id: StoreId,
     /// The store's external UUID, hex.
-    pub external_uuid: String,
+    pub external_uuid: Option<String>,
     /// Checkpoint C; none in an increment.
     pub checkpoint: Option<CheckpointInfo>,
     /// Whether much is to be copied: then an increment has blocks as large as a full copy's.

@@ -41,7 +41,7 @@ impl Catalog for Installation {
         Ok(Begun {
             state: state(copy.state()),
             store_id: copy.store_id().clone(),
-            external_uuid: hex(&copy.external_uuid()),
+            external_uuid: copy.external_uuid().map(|uuid| hex(&uuid)),
             checkpoint: Some(checkpoint(copy.checkpoint())),
             is_long: true,
             files: copy.files().into_iter().map(file).collect(),
@@ -84,13 +84,14 @@ fn checkpoint(c: &formats::checkpoint::Checkpoint) -> CheckpointInfo {
 }
 
 fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorDetail> {
-    let Ok(external_uuid) = u128::from_str_radix(&after.external_uuid, 16) else {
+    let parse = |uuid: &String| u128::from_str_radix(uuid, 16).map(u128::to_be_bytes);
+    let Ok(external_uuid) = after.external_uuid.as_ref().map(parse).transpose() else {
         return Err(detail(ErrorCode::BadRequest, "external_uuid is not 32 hex digits", None));
     };
     let last = after.last_tx;
     let after = source::After {
         store_id: after.store_id.clone(),
-        external_uuid: external_uuid.to_be_bytes(),
+        external_uuid,
         last_tx: source::LastTx {
             tx_id: last.tx_id,
             checksum: last.checksum,
@@ -103,7 +104,7 @@ fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorD
     Ok(Begun {
         state: state(increment.state()),
         store_id: increment.store_id().clone(),
-        external_uuid: hex(&increment.external_uuid()),
+        external_uuid: increment.external_uuid().map(|uuid| hex(&uuid)),
         checkpoint: None,
         is_long: increment.has_more_than(LONG_INCREMENT_BYTES).map_err(|e| refuse(&e))?,
         files: Vec::new(),

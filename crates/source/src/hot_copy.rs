@@ -178,8 +178,8 @@ impl HotCopy {
 
     /// The store's external UUID.
     #[must_use]
-    pub fn external_uuid(&self) -> [u8; 16] {
-        self.metadata.external_uuid
+    pub fn external_uuid(&self) -> Option<[u8; 16]> {
+        Some(self.metadata.external_uuid)
     }
 
     /// Checkpoint C.

@@ -22,8 +22,8 @@ use crate::{Error, Result, now};
 pub struct After {
     /// Identity of the store that was backed up.
     pub store_id: StoreId,
-    /// The store's external UUID.
-    pub external_uuid: [u8; 16],
+    /// The store's external UUID, if it has one.
+    pub external_uuid: Option<[u8; 16]>,
     /// The backup's last transaction.
     pub last_tx: LastTx,
 }
@@ -54,7 +54,7 @@ impl Increment {
         let metadata = database.metadata()?;
         database.check_not_migrating()?;
         let (found, expected) = (&metadata.store_id, &after.store_id);
-        let same_uuid = metadata.external_uuid == after.external_uuid;
+        let same_uuid = Some(metadata.external_uuid) == after.external_uuid;
         if !found.is_same_store(expected) || !same_uuid {
             let path = database.store_dir.clone();
             // A migration keeps the UUID and the time, and nothing else.
@@ -97,7 +97,7 @@ impl Increment {
 
     /// The store's external UUID.
     #[must_use]
-    pub fn external_uuid(&self) -> [u8; 16] {
+    pub fn external_uuid(&self) -> Option<[u8; 16]> {
         self.after.external_uuid
     }
 

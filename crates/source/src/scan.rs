@@ -251,7 +251,7 @@ impl Scanner {
         check_header(held, &header, version, &self.store_id)?;
         if version != self.first {
             self.chain.check_header(&header).map_err(Error::format(held.path()))?;
-            self.position = LogPosition { version, offset_bytes: LogHeader::SIZE_BYTES };
+            self.position = LogPosition { version, offset_bytes: header.size_bytes() };
         }
         Ok(true)
     }
@@ -331,6 +331,8 @@ pub fn check_header(
     match &header.store_id {
         Some(found) if found.is_same_store(store_id) => Ok(()),
         Some(found) => changed(format!("belongs to store {found}, not to {store_id}")),
+        // It does not tell.
+        None if store_id.upgrade.is_some() => Ok(()),
         None => changed(format!("is a log of Neo4j 3.0, not of store {store_id}")),
     }
 }

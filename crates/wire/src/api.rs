@@ -91,8 +91,9 @@ pub struct OpenSession {
 pub struct After {
     /// Identity and format of the store that was backed up.
     pub store_id: StoreId,
-    /// The store's external UUID, hex.
-    pub external_uuid: String,
+    /// The store's external UUID, hex; a store of Neo4j 3.0 has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub external_uuid: Option<String>,
     /// The backup's last transaction.
     pub last_tx: LastTx,
 }
@@ -110,8 +111,10 @@ pub struct Session {
     pub state: DatabaseState,
     /// Identity and format of the store.
     pub store_id: StoreId,
-    /// The store's external UUID (what the server shows as `databaseID` is derived from it), hex.
-    pub external_uuid: String,
+    /// The store's external UUID (what the server shows as `databaseID` is derived from it), hex; a store
+    /// of Neo4j 3.0 has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub external_uuid: Option<String>,
     /// Checkpoint C: recovery of the backup starts here. Not in an increment.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub checkpoint: Option<CheckpointInfo>,
@@ -178,6 +181,10 @@ pub enum FileKind {
     Log,
     /// The checkpoint file, cut after checkpoint C.
     Checkpoint,
+    /// Neo4j 3.0: one of the two files of counts, whole.
+    Counts,
+    /// Neo4j 3.0: a legacy index, or the list of them; held open. No server can rebuild it.
+    LegacyIndex,
 }
 
 impl FileKind {
@@ -190,7 +197,7 @@ impl FileKind {
     /// Whether Neo4j can rebuild the file.
     #[must_use]
     pub fn is_derived(self) -> bool {
-        matches!(self, Self::Tree | Self::Lucene)
+        matches!(self, Self::Tree | Self::Lucene | Self::Counts)
     }
 }
 

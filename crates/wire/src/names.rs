@@ -3,6 +3,7 @@
 //! A client creates files under names that a server sends, so it takes only the known set.
 
 use formats::record_store::{DERIVED_TREES, MANDATORY};
+use formats::v3_0;
 
 use crate::api::FileKind;
 
@@ -38,16 +39,20 @@ pub fn check_path(kind: FileKind, path: &str) -> Result<(), NameError> {
         return refuse("it is too deep");
     }
     for part in &parts {
-        if let Some(reason) = part_fault(part) {
+        // Legacy indexes have the names that users gave them.
+        let fault = if kind == FileKind::LegacyIndex { name_fault(part) } else { part_fault(part) };
+        if let Some(reason) = fault {
             return refuse(reason);
         }
     }
     let known = match kind {
         FileKind::Record => is_record_store(path),
         FileKind::Tree => is_store_tree(path) || is_index_file(&parts),
-        FileKind::Lucene => is_index_file(&parts),
+        FileKind::Lucene => is_index_file(&parts) || is_label_index_file(path),
         FileKind::Log => is_numbered(path, LOG_PREFIX),
         FileKind::Checkpoint => is_numbered(path, "checkpoint."),
+        FileKind::Counts => v3_0::COUNTS.contains(&path),
+        FileKind::LegacyIndex => path == v3_0::LEGACY_INDEX_CONFIG || is_legacy_index_file(&parts),
     };
     if known { Ok(()) } else { refuse("no file of that kind has such a name") }
 }
@@ -82,12 +87,23 @@ fn cut(name: &str) -> String {
     name.chars().take(300).collect()
 }
 
-fn part_fault(part: &str) -> Option<&'static str> {
+/// What no part of a path may be, whoever gave it its name.
+fn name_fault(part: &str) -> Option<&'static str> {
     if part.is_empty() {
         return Some("it is absolute or has an empty part");
     }
     if part.len() > MAX_PART_BYTES {
         return Some("a part of it is too long");
+    }
+    if part == "." || part == ".." {
+        return Some("a part of it leads elsewhere");
+    }
+    part.chars().any(char::is_control).then_some("it has a character that no such file has")
+}
+
+fn part_fault(part: &str) -> Option<&'static str> {
+    if let Some(fault) = name_fault(part) {
+        return Some(fault);
     }
     if part.starts_with('.') {
         return Some("a part of it begins with a dot");
@@ -113,6 +129,16 @@ fn is_index_file(parts: &[&str]) -> bool {
         ["schema", "index", _, id, _, ..] => is_decimal(id),
         _ => false,
     }
+}
+
+/// A file of 3.0's label index.
+fn is_label_index_file(path: &str) -> bool {
+    path.strip_prefix(v3_0::LABEL_SCAN_STORE).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// `index/lucene/node/<name>/` or `index/lucene/relationship/<name>/`, and one more part.
+fn is_legacy_index_file(parts: &[&str]) -> bool {
+    matches!(parts, ["index", "lucene", "node" | "relationship", _, _])
 }
 
 fn is_numbered(path: &str, prefix: &str) -> bool {
@@ -143,6 +169,11 @@ mod tests {
             (FileKind::Log, "neostore.transaction.db.0"),
             (FileKind::Log, "neostore.transaction.db.9223372036854775807"),
             (FileKind::Checkpoint, "checkpoint.17"),
+            (FileKind::Counts, "neostore.counts.db.b"),
+            (FileKind::Lucene, "schema/label/lucene/labelStore/1/_0.cfs"),
+            (FileKind::Lucene, "schema/index/lucene/7/1/segments_4"),
+            (FileKind::LegacyIndex, "index.db"),
+            (FileKind::LegacyIndex, "index/lucene/node/Gr\u{f6}\u{df}e von \u{1f600}/segments_1"),
         ] {
             assert_eq!(check_path(kind, path), Ok(()), "{path}");
         }
@@ -186,6 +217,16 @@ mod tests {
             "neostore.transaction.db.9223372036854775808",
             "checkpoint.",
             "checkpoint.+1",
+            "index/lucene/node/../x",
+            "index/lucene/node/a/..",
+            "index/lucene/node/a",
+            "index/lucene/node//x",
+            "index/lucene/node/a\0/x",
+            "index/lucene/node/a/b/c",
+            "index/lucene/other/a/b",
+            "schema/label/lucene/labelStore",
+            "schema/label/lucene/labelStorex/1",
+            "neostore.counts.db.c",
             &long,
             &deep,
         ] {
@@ -195,6 +236,8 @@ mod tests {
                 FileKind::Lucene,
                 FileKind::Log,
                 FileKind::Checkpoint,
+                FileKind::Counts,
+                FileKind::LegacyIndex,
             ] {
                 if path == "neostore.id" && kind == FileKind::Tree {
                     continue; // harmless: one plain file of the store directory

@@ -48,6 +48,16 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
             list = client.databases() => list?,
             () = interrupt.wait() => return Err(Failure::interrupted()),
         };
+        let mut list = list;
+        if client.is_v3_0().await? {
+            if args.follow {
+                return Err(Failure::usage("a Neo4j 3.0 server's own service cannot be followed")
+                    .hint(
+                        "run `neo4j-backup serve` beside the server, or a backup every few seconds",
+                    ));
+            }
+            name_as_before(&args.to, &mut list.databases);
+        }
         let mut results = Results::default();
         let chosen = globs.choose(list.databases, &mut results);
         tell::skipped(&results, output);
@@ -70,6 +80,15 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
         }
         tell::end(&results, output)
     })
+}
+
+/// A 3.0 server does not tell its database's name: the backup that is there keeps the one that it has.
+fn name_as_before(to: &Path, databases: &mut [wire::api::Database]) {
+    let backup = mirror::Backup::open(to).ok();
+    let entries = backup.as_ref().map(|backup| backup.manifest().databases.as_slice());
+    if let (Some([entry]), [database]) = (entries, databases) {
+        database.name.clone_from(&entry.name);
+    }
 }
 
 /// Backs up one database after the other.
@@ -123,6 +142,7 @@ async fn open_target(args: &BackupArgs) -> Result<std::sync::Arc<Mirror>> {
 fn client_options(args: &BackupArgs, address: &Address, output: Output) -> Result<ClientOptions> {
     let mut options = ClientOptions::new(address.host.clone(), address.port);
     options.tls = args.tls.options();
+    options.protocol = args.protocol.into();
     options.limit_rate_bytes_per_s = args.limit_rate;
     options.parallel = args.parallel.map_or(options.parallel, usize::from);
     if let Some(path) = &args.token_file {

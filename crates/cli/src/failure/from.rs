@@ -141,7 +141,9 @@ fn code_of_mirror(error: &mirror::Error) -> ExitCode {
         E::InsideSource { .. }
         | E::InsideBackup { .. }
         | E::PartElsewhere { .. }
-        | E::LockElsewhere { .. } => ExitCode::TargetUnusable,
+        | E::LockElsewhere { .. }
+        | E::OtherLayout { .. } => ExitCode::TargetUnusable,
+        E::Diverged { .. } => ExitCode::Diverged,
         E::NotBlank { .. } | E::HoldsNeo4j { .. } => ExitCode::NotABackup,
         E::NotABackup { .. } => ExitCode::NoBackup,
         E::ManifestNewer { .. } => ExitCode::BackupTooNew,

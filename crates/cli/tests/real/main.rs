@@ -8,3 +8,4 @@ mod increments;
 mod parts;
 mod renewals;
 mod scene;
+mod three;

@@ -89,6 +89,10 @@ impl Sink for Memory {
         Ok(())
     }
 
+    fn create_unsized(&self, file: &FileInfo) -> Result<(), SinkError> {
+        self.create(file)
+    }
+
     fn base(&self, file: u32) -> Option<Base> {
         let path = self.files.lock().unwrap()[&file].path.clone();
         let old = self.old.get(&path)?;

@@ -157,14 +157,37 @@ impl Neostore {
     /// The store's identity and format.
     #[must_use]
     pub fn store_id(&self) -> StoreId {
+        Self::identity(self.creation_time, self.random, self.upgrade)
+    }
+
+    /// The store's identity from 40 bytes, as the backup protocol sends it: the slots 0, 1, 4, 8 and 7,
+    /// without their first byte.
+    ///
+    /// # Errors
+    /// `Unsupported` for a store of another version; `Corrupt`.
+    pub fn decode_store_id(bytes: &[u8; 40]) -> Result<StoreId> {
+        let (words, _) = bytes.as_chunks::<8>();
+        let [creation_time, random, version, time, tx_id] =
+            *words.first_chunk::<5>().ok_or_else(|| Error::incomplete(0, "a store's id"))?;
+        check_version_word(version, 16)?;
+        let (creation_time, random) =
+            (i64::from_be_bytes(creation_time), i64::from_be_bytes(random));
+        let (time, tx_id) = (TimestampMs(i64::from_be_bytes(time)), i64::from_be_bytes(tx_id));
+        let tx_id = u64::try_from(tx_id)
+            .map_err(|_| Error::corrupt(32, "upgrade's transaction", "0 or more", tx_id))?;
+        let upgrade = StoreUpgrade { time, tx_id: TxId(tx_id) };
+        Ok(Self::identity(TimestampMs(creation_time), random, upgrade))
+    }
+
+    fn identity(creation_time: TimestampMs, random: i64, upgrade: StoreUpgrade) -> StoreId {
         StoreId {
-            creation_time: self.creation_time,
-            random: self.random,
+            creation_time,
+            random,
             engine: "record".to_owned(),
             format_family: "standard".to_owned(),
             major: 0,
             minor: 7,
-            upgrade: Some(self.upgrade),
+            upgrade: Some(upgrade),
         }
     }
 
@@ -205,6 +228,10 @@ fn check_version(slots: &[[u8; SLOT_BYTES]; SLOTS]) -> Result<()> {
     if in_use != 1 {
         return Err(Error::corrupt(at, "store version", "in use", in_use));
     }
+    check_version_word(version, at)
+}
+
+fn check_version_word(version: [u8; 8], at: u64) -> Result<()> {
     if i64::from_be_bytes(version) == V0_A_7 {
         return Ok(());
     }

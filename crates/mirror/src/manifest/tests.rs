@@ -20,7 +20,7 @@ fn entry(name: &str) -> DatabaseEntry {
             upgrade: None,
         },
         store_id_text: "record-aligned-1.1:1-2".to_owned(),
-        external_uuid: "00".to_owned(),
+        external_uuid: Some("00".to_owned()),
         checkpoint: Checkpoint {
             tx_id: TxId(3),
             position,

@@ -19,6 +19,8 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(super) struct StagedFile {
     info: FileInfo,
+    /// Nobody has said how long it will be.
+    is_unsized: bool,
     path: PathBuf,
     block_bytes: u64,
     /// Where in the new backup's pages its own are, if they are kept.
@@ -70,6 +72,19 @@ impl StagedFile {
         Ok(Self::new(file.into(), path, info, block_bytes, pages_at, old))
     }
 
+    /// A new file whose length shows at its end.
+    pub fn create_unsized(
+        disk: &dyn Disk,
+        path: PathBuf,
+        info: &FileInfo,
+        block_bytes: u64,
+    ) -> Result<Self> {
+        let file = disk.create_file(&path, FILE_MODE)?;
+        let info = FileInfo { size_bytes: 0, ..info.clone() };
+        let new = Self::new(file.into(), path, &info, block_bytes, None, None);
+        Ok(Self { is_unsized: true, ..new })
+    }
+
     /// A link to the old file, whose changes are written to `changed`.
     pub fn linked(
         changed: ChangedFile,
@@ -98,7 +113,8 @@ impl StagedFile {
             hashes: vec![0; blocks.saturating_mul(HASH_BYTES)],
             seen: vec![false; blocks],
         };
-        Self { info: info.clone(), path, block_bytes, pages_at, old, state: Mutex::new(state) }
+        let (info, is_unsized, state) = (info.clone(), false, Mutex::new(state));
+        Self { info, is_unsized, path, block_bytes, pages_at, old, state }
     }
 
     /// What the backup that is there has of it.
@@ -173,6 +189,16 @@ impl StagedFile {
         &self.info
     }
 
+    /// Whether nobody has said how long it will be.
+    pub fn is_unsized(&self) -> bool {
+        self.is_unsized
+    }
+
+    /// How long it was promised to be, or turned out to be where nobody had said it.
+    pub fn size_bytes(&self) -> u64 {
+        if self.is_unsized { self.state().size_bytes } else { self.info.size_bytes }
+    }
+
     fn open(&self) -> Result<Arc<dyn DiskFile>> {
         let open = self.state().open.clone();
         open.ok_or_else(|| Error::untrusted(format!("{:?} goes on after its end", self.info.path)))
@@ -180,7 +206,8 @@ impl StagedFile {
 
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let length = bytes.len() as u64;
-        let end = offset.checked_add(length).filter(|end| *end <= self.info.size_bytes);
+        let fits = |end: &u64| self.is_unsized || *end <= self.info.size_bytes;
+        let end = offset.checked_add(length).filter(fits);
         let Some(end) = end else {
             let path = &self.info.path;
             return Err(Error::untrusted(format!("{length} bytes at {offset} of {path:?}")));
@@ -203,6 +230,12 @@ impl StagedFile {
     pub fn block(&self, offset: u64, hash: [u8; HASH_BYTES]) -> Result<()> {
         let index = usize::try_from(offset / self.block_bytes).unwrap_or(usize::MAX);
         let mut state = self.state();
+        // Its first block may be the last to come. Each that comes is counted by the caller.
+        if self.is_unsized && index >= state.seen.len() && index as u64 <= super::BLOCKS_MAX {
+            let blocks = index.saturating_add(1);
+            state.hashes.resize(blocks.saturating_mul(HASH_BYTES), 0);
+            state.seen.resize(blocks, false);
+        }
         let start = index.saturating_mul(HASH_BYTES);
         let slot = state.hashes.get_mut(start..start.saturating_add(HASH_BYTES));
         match slot {
@@ -220,13 +253,22 @@ impl StagedFile {
 
     /// The file, to be synced and closed.
     pub fn complete(&self, size_bytes: u64) -> Result<Arc<dyn DiskFile>> {
-        let promised = self.info.size_bytes;
+        let open = self.open()?;
+        if self.is_unsized {
+            let mut state = self.state();
+            let blocks = size_bytes.div_ceil(self.block_bytes);
+            if state.seen.len() as u64 != blocks {
+                let what = format!("{} blocks of {size_bytes} bytes", state.seen.len());
+                return Err(Error::incomplete(&self.info.path, what));
+            }
+            state.size_bytes = size_bytes;
+        }
+        let promised = self.size_bytes();
         let may_shrink = self.info.kind == FileKind::Record;
         if size_bytes > promised || (size_bytes < promised && !may_shrink) {
             let what = format!("{size_bytes} bytes instead of {promised}");
             return Err(Error::incomplete(&self.info.path, what));
         }
-        let open = self.open()?;
         if size_bytes < promised {
             self.shrink(&*open, size_bytes)?;
         }

@@ -245,7 +245,7 @@ fn a_copy_that_is_not_whole_is_refused() {
     copy.bytes_of("neostore").1[..last].rotate_left(1);
     assert!(matches!(check("another metadata store", &copy), Error::Corrupt { .. }));
     let mut copy = good.clone();
-    copy.session.external_uuid = "00".to_owned();
+    copy.session.external_uuid = Some("00".to_owned());
     assert!(matches!(check("another external UUID", &copy), Error::Corrupt { .. }));
     let mut copy = good.clone();
     copy.bytes_of("neostore.transaction.db.0").1.truncate(5000);

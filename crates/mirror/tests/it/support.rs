@@ -84,7 +84,9 @@ impl Copy {
             database: database.into(),
             state: DatabaseState::Offline,
             store_id: copy.store_id().clone(),
-            external_uuid: format!("{:032x}", u128::from_be_bytes(copy.external_uuid())),
+            external_uuid: copy
+                .external_uuid()
+                .map(|uuid| format!("{:032x}", u128::from_be_bytes(uuid))),
             checkpoint: Some(CheckpointInfo {
                 tx_id: c.tx_id,
                 position: c.position,
@@ -137,7 +139,12 @@ impl Copy {
     }
 
     pub fn outcome(&self) -> Outcome<'_> {
-        Outcome { finished: &self.finished, left_out: &[], bytes_transferred: 12345 }
+        Outcome {
+            finished: &self.finished,
+            left_out: &[],
+            bytes_transferred: 12345,
+            checkpoint: self.session.checkpoint.as_ref(),
+        }
     }
 
     /// All of the copy into a mirror, and its commit.
@@ -330,7 +337,10 @@ impl Step {
         let last = after.last_tx;
         let source_after = source::After {
             store_id: after.store_id.clone(),
-            external_uuid: u128::from_str_radix(&after.external_uuid, 16).unwrap().to_be_bytes(),
+            external_uuid: after
+                .external_uuid
+                .as_ref()
+                .map(|uuid| u128::from_str_radix(uuid, 16).unwrap().to_be_bytes()),
             last_tx: source::LastTx {
                 tx_id: last.tx_id,
                 checksum: last.checksum,
@@ -396,7 +406,12 @@ impl Step {
             }
             increment.complete(file.id, file.size_bytes).map_err(down)?;
         }
-        let outcome = Outcome { finished: &self.finished, left_out: &[], bytes_transferred: 54321 };
+        let outcome = Outcome {
+            finished: &self.finished,
+            left_out: &[],
+            bytes_transferred: 54321,
+            checkpoint: None,
+        };
         increment.commit(&outcome)
     }
 }

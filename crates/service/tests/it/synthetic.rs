@@ -119,7 +119,7 @@ impl Catalog for Synthetic {
                 minor: 1,
                 upgrade: None,
             },
-            external_uuid: "00".repeat(16),
+            external_uuid: Some("00".repeat(16)),
             checkpoint: Some(checkpoint()),
             is_long: true,
             files: infos(&self.0.files, 0),

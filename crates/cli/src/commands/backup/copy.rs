@@ -21,6 +21,9 @@ const RELEASE_TIME: Duration = Duration::from_secs(10);
 /// Renewing for less is not worth it, however small the store.
 const RENEW_AFTER_MIN_BYTES: u64 = 256 << 20;
 
+/// How often a full copy from a 3.0 server is tried.
+const V3_0_TRIES: u32 = 5;
+
 /// What the copies of one run share.
 #[derive(Clone)]
 pub struct Run {
@@ -116,8 +119,19 @@ impl Run {
     }
 
     pub async fn full(&self, name: &str, reason: Reason) -> Result<DatabaseEntry> {
-        let copy = self.unless_interrupted(self.client.open(name)).await?;
-        self.full_from(copy, reason).await
+        let mut tries = 1;
+        loop {
+            let copy = self.unless_interrupted(self.client.open(name)).await?;
+            let done = self.full_from(copy, reason).await;
+            let Err(failure) = &done else { return done };
+            // A 3.0 server does not hold what it sends: an index may be dropped, a log be pruned.
+            let passes = matches!(failure.code, ExitCode::SourceUnusable | ExitCode::LogsPruned);
+            if !passes || tries == V3_0_TRIES || !self.client.is_v3_0().await? {
+                return done;
+            }
+            self.output.warning(format!("{name}: trying again: {}", failure.message));
+            tries += 1;
+        }
     }
 
     async fn full_from(&self, copy: Copy, reason: Reason) -> Result<DatabaseEntry> {
@@ -128,10 +142,12 @@ impl Run {
             let Space { at_least_bytes, at_most_bytes, free_bytes } = staged.space();
             let [least, most, free] = [at_least_bytes, at_most_bytes, free_bytes].map(units::bytes);
             let takes = match at_least_bytes < at_most_bytes {
-                true => format!("{least} to {most}, by what has changed"),
-                false => most,
+                // A 3.0 server tells nothing of its files before it sends them.
+                _ if session.files.is_empty() => "what it takes shows at the end".to_owned(),
+                true => format!("takes {least} to {most}, by what has changed"),
+                false => format!("takes {most}"),
             };
-            output.aside(format!("{}: takes {takes}; {free} are free", session.database));
+            output.aside(format!("{}: {takes}; {free} are free", session.database));
             Ok(staged)
         };
         self.keep(copy, Some(reason), begin).await
@@ -221,6 +237,7 @@ impl Run {
                 finished: &report.finished,
                 left_out: &report.left_out,
                 bytes_transferred: report.bytes_transferred,
+                checkpoint: report.session.checkpoint.as_ref(),
             };
             kept.commit(&outcome)
         });

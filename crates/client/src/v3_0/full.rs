@@ -1,0 +1,288 @@
+//! A full copy: the store's files, then the transactions that make them whole.
+//!
+//! The server takes a check point, sends the files while others write to them, then the transactions since
+//! the check point. Where these are pruned meanwhile it sends none at all and calls that a success. So an
+//! answer without transactions is believed only where nothing can have been committed since the check
+//! point: the server's last transaction was the same before the files were asked for, in the copied
+//! metadata and afterwards.
+
+use std::collections::BTreeSet;
+
+use formats::txlog::{LogFormatVersion, LogHeader};
+use formats::v3_0::{COUNTS, CheckPoint, CountsFile, LABEL_SCAN_STORE, LEGACY_INDEX_CONFIG};
+use formats::v3_0::{LEGACY_INDEXES, Neostore, SCHEMA_INDEXES};
+use formats::{KernelVersion, LogPosition, TxId};
+use wire::api::{
+    CheckpointInfo, ErrorCode, FileInfo, FileKind, Finished, LastTx, LeftOut, MAX_FILES, Session,
+};
+use wire::names::{LOG_PREFIX, check_path};
+use wire::v3_0::Request;
+
+use super::keep::Writer;
+use super::response::{Part, failed};
+use super::transactions::{Transactions, last_tx};
+use super::{Brought, PATIENCE, Server, broken, refused};
+use crate::error::{Error, Result};
+use crate::progress::{Phase, Progress};
+use crate::sink::Sink;
+
+const METADATA_STORE: &str = "neostore";
+/// Longer counts files are left out: they are kept in memory until it is known whether they fit.
+const COUNTS_BYTES_MAX: usize = 16 << 20;
+/// Header and check point, before the first transaction.
+const BEGINNING_BYTES: usize = 16 + CheckPoint::ENTRY_BYTES;
+
+/// What is known of the store's files once they have come.
+#[derive(Default)]
+struct Stored {
+    files: Vec<FileInfo>,
+    /// The first bytes of `neostore`.
+    metadata: Vec<u8>,
+    /// The counts files, each with its bytes.
+    counts: Vec<(FileInfo, Vec<u8>)>,
+}
+
+pub(super) fn bring(
+    server: &Server,
+    session: &Session,
+    sink: &dyn Sink,
+    progress: &dyn Progress,
+) -> Result<Brought> {
+    let before = last_committed(server)?;
+    progress.phase(Phase::Store, 0);
+    let mut response = server.ask(&Request::Full { forensics: false }, PATIENCE)?;
+    let mut stored = Stored::default();
+    let store_id = stored.bring(&mut response, sink, progress)?;
+    let store_id = Neostore::decode_store_id(&store_id).map_err(broken)?;
+    if store_id != session.store_id {
+        let message = format!("the server's store is {store_id} now, not {}", session.store_id);
+        return Err(refused(ErrorCode::OtherStore, message));
+    }
+    let neostore = Neostore::decode(&stored.metadata).map_err(broken)?;
+    let version = neostore.log_version;
+    let id = u32::try_from(stored.files.len()).unwrap_or(u32::MAX);
+    let mut log = Writer::create(sink, id, FileKind::Log, format!("{LOG_PREFIX}{version}"))?;
+    log.keep_first();
+    log.push(&[0; BEGINNING_BYTES])?;
+    progress.phase(Phase::Logs, 0);
+    let mut found = Transactions::bring(&mut response, &mut log, progress)?;
+    if found.count == 0 {
+        found = prove_quiet(server, before, &neostore, &mut log, progress)?;
+    }
+    let start = found.first.map_or(neostore.last_tx_id.0, |first| first.tx_id.0.saturating_sub(1));
+    // The check point that they go on from was taken when the copy began.
+    if start < before.0 && found.count == 0 || neostore.last_tx_id.0 < start {
+        let last = neostore.last_tx_id;
+        let what = format!("transactions since {start}, but the store is as of {last}");
+        return Err(broken(what));
+    }
+    let position = LogPosition { version, offset_bytes: LogHeader::V6_SIZE_BYTES };
+    let header = LogHeader {
+        log_version: version,
+        format: LogFormatVersion::V6,
+        last_append_index: start,
+        store_id: None,
+    };
+    let beginning = [header.encode(), CheckPoint::encode(position).to_vec()].concat();
+    let log = log.finish_with(&beginning)?;
+    let last_tx = found.last.map_or(
+        LastTx {
+            tx_id: neostore.last_tx_id,
+            checksum: neostore.last_tx_checksum,
+            // Nothing tells it.
+            commit_time: neostore.creation_time,
+            start_bytes: None,
+            end: LogPosition { version, offset_bytes: log.size_bytes },
+        },
+        |last| last_tx(&last, version),
+    );
+    let left_out = stored.keep_counts(sink, TxId(start.saturating_add(1)), last_tx.tx_id)?;
+    let checkpoint = CheckpointInfo {
+        tx_id: TxId(start),
+        position,
+        time: last_tx.commit_time,
+        kernel_version: KernelVersion::V3_0,
+        reason: "Full backup by the protocol of Neo4j 3.0".to_owned(),
+    };
+    let mut files = stored.files;
+    files.push(log);
+    let finished = Finished {
+        stale: Vec::new(),
+        first_consistent_tx_id: last_tx.tx_id,
+        last_tx,
+        transactions: found.count,
+        // It tells no time.
+        as_of: last_tx.commit_time,
+        files,
+    };
+    let session = Session { checkpoint: Some(checkpoint), ..session.clone() };
+    let files = finished.files.len() as u64;
+    Ok(Brought { session, finished, left_out, files })
+}
+
+impl Stored {
+    /// Takes all files; gives the store's identity, which comes behind them.
+    fn bring(
+        &mut self,
+        response: &mut super::response::Response,
+        sink: &dyn Sink,
+        progress: &dyn Progress,
+    ) -> Result<[u8; wire::v3_0::STORE_ID_BYTES]> {
+        let mut paths = BTreeSet::new();
+        let mut writer: Option<Writer<'_>> = None;
+        let (mut counts, mut done_bytes) = (Vec::new(), 0_u64);
+        loop {
+            match response.next()? {
+                Part::File(path) => {
+                    let kind = kind_of(&path)?;
+                    check_path(kind, &path).map_err(broken)?;
+                    if !paths.insert(path.clone()) || paths.len() >= MAX_FILES {
+                        return Err(broken(format_args!("file {path:?} comes twice")));
+                    }
+                    let id = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
+                    writer = Some(Writer::create(sink, id, kind, path)?);
+                }
+                Part::Data(range) => {
+                    let Some(writer) = &mut writer else { return Err(broken("bytes of no file")) };
+                    let bytes = response.bytes(range);
+                    writer.push(bytes)?;
+                    match writer.kind() {
+                        FileKind::Counts if counts.len() < COUNTS_BYTES_MAX => {
+                            counts.extend_from_slice(bytes);
+                        }
+                        FileKind::Record if writer.path() == METADATA_STORE => {
+                            let room = Neostore::USED_BYTES.saturating_sub(self.metadata.len());
+                            let head = bytes.get(..room).unwrap_or(bytes);
+                            self.metadata.extend_from_slice(head);
+                        }
+                        _ => {}
+                    }
+                    progress.received();
+                }
+                Part::FileEnd => {
+                    let Some(writer) = writer.take() else { return Err(broken("no file ends")) };
+                    let file = writer.finish()?;
+                    done_bytes = done_bytes.saturating_add(file.size_bytes);
+                    progress.done(done_bytes);
+                    if file.kind == FileKind::Counts {
+                        self.counts.push((file.clone(), std::mem::take(&mut counts)));
+                    }
+                    self.files.push(file);
+                }
+                Part::StoreId(id) => return Ok(id),
+                Part::Failure(failure) => return Err(failed(&failure)),
+                Part::Transactions(_) | Part::End => return Err(broken("it ends among the files")),
+            }
+        }
+    }
+
+    /// Leaves counts out that recovery could not go on from.
+    fn keep_counts(&mut self, sink: &dyn Sink, first: TxId, last: TxId) -> Result<Vec<LeftOut>> {
+        let mut left_out = Vec::new();
+        for (file, bytes) in &self.counts {
+            let reason = match CountsFile::check(bytes.as_slice()) {
+                Ok(counts) if counts.fits(first, last) => continue,
+                Ok(counts) => format!("it is as of transaction {}", counts.tx_id),
+                Err(error) => error.to_string(),
+            };
+            sink.discard(file.id).map_err(Error::Sink)?;
+            self.files.retain(|kept| kept.id != file.id);
+            left_out.push(LeftOut { path: file.path.clone(), reason });
+        }
+        Ok(left_out)
+    }
+}
+
+/// What a file of a store is.
+fn kind_of(path: &str) -> Result<FileKind> {
+    let is_in = |dir: &str| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
+    Ok(if COUNTS.contains(&path) {
+        FileKind::Counts
+    } else if path == LEGACY_INDEX_CONFIG || is_in(LEGACY_INDEXES) {
+        FileKind::LegacyIndex
+    } else if is_in(LABEL_SCAN_STORE) || is_in(SCHEMA_INDEXES) {
+        FileKind::Lucene
+    } else if path.contains('/') {
+        return Err(broken(format_args!("file {path:?} is none of a store")));
+    } else {
+        FileKind::Record
+    })
+}
+
+/// The server's last transaction, which it tells nobody: by asking for what follows others. Nothing follows
+/// the last one, and something does, or is pruned, all others.
+fn last_committed(server: &Server) -> Result<TxId> {
+    let follows = |tx_id: u64| -> Result<bool> {
+        let last_tx_id = i64::try_from(tx_id).unwrap_or(i64::MAX);
+        let mut response = server.ask(&Request::Incremental { last_tx_id }, PATIENCE)?;
+        match response.store_id() {
+            Ok(_) => {}
+            Err(Error::Remote(detail)) if detail.code == ErrorCode::LogsPruned => return Ok(true),
+            Err(error) => return Err(error),
+        }
+        match response.next()? {
+            Part::End => Ok(false),
+            Part::Transactions(_) => Ok(true),
+            Part::Failure(failure) if failure.is_logs_pruned() => Ok(true),
+            Part::Failure(failure) => Err(failed(&failure)),
+            _ => Err(broken("something else in place of transactions")),
+        }
+    };
+    // The first transaction of a store is 2.
+    let (mut low, mut step) = (1_u64, 1_u64);
+    while follows(low.saturating_add(step).saturating_sub(1))? {
+        low = low.saturating_add(step);
+        step = step.saturating_mul(2);
+        if step >= 1 << 62 {
+            return Err(broken("transactions without end"));
+        }
+    }
+    // Nothing follows `high`; something follows what is before `low`.
+    let mut high = low.saturating_add(step).saturating_sub(1);
+    while low < high {
+        let middle = low.saturating_add(high.saturating_sub(low) / 2);
+        if follows(middle)? {
+            low = middle.saturating_add(1);
+        } else {
+            high = middle;
+        }
+    }
+    Ok(TxId(low))
+}
+
+/// Proves that no transaction was committed during a copy that came without any. The last one is taken into
+/// the log, so that the next increment can show that the server has the same history; that it is in the
+/// store already does no harm.
+fn prove_quiet(
+    server: &Server,
+    before: TxId,
+    neostore: &Neostore,
+    log: &mut Writer<'_>,
+    progress: &dyn Progress,
+) -> Result<Transactions> {
+    let last = neostore.last_tx_id;
+    let busy = |now: TxId| {
+        let message = format!(
+            "the server sent no transactions, although its last one was {before} before the copy, \
+             {last} in it and {now} after it: its logs were pruned meanwhile"
+        );
+        Err(refused(ErrorCode::LogsPruned, message))
+    };
+    if last != before {
+        return busy(last);
+    }
+    let previous = i64::try_from(last.0.saturating_sub(1)).unwrap_or(i64::MAX);
+    let mut response = server.ask(&Request::Incremental { last_tx_id: previous }, PATIENCE)?;
+    response.store_id()?;
+    match Transactions::bring(&mut response, log, progress) {
+        Ok(found) => match found.last {
+            Some(now) if now.tx_id != last => busy(now.tx_id),
+            _ => Ok(found),
+        },
+        // It is older than the logs.
+        Err(Error::Remote(detail)) if detail.code == ErrorCode::LogsPruned => {
+            Ok(Transactions::default())
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,210 @@
+//! A response as it comes from a socket.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use wire::api::ErrorCode;
+use wire::v3_0::{Event, Expected, Failure, Request, ResponseDecoder, STORE_ID_BYTES};
+
+use super::{PATIENCE, broken, refused};
+use crate::error::{Error, Result};
+use crate::options::ClientOptions;
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// The socket of a conversation, so that somebody else can end it.
+#[derive(Debug, Default)]
+pub(crate) struct Connection {
+    stream: Mutex<Option<TcpStream>>,
+    is_ended: AtomicBool,
+    received_bytes: AtomicU64,
+}
+
+impl Connection {
+    pub(super) fn shutdown(&self, how: Shutdown) {
+        self.is_ended.store(true, Ordering::SeqCst);
+        if let Some(stream) = &*self.stream.lock().unwrap_or_else(PoisonError::into_inner) {
+            // It is closed already, else.
+            let _ = stream.shutdown(how);
+        }
+    }
+
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Ordering::Relaxed)
+    }
+
+    /// A new socket in place of the last.
+    fn open(&self, options: &ClientOptions) -> Result<TcpStream> {
+        let refuse = |cause: &std::io::Error| Error::Connect {
+            address: options.address(),
+            cause: cause.to_string(),
+        };
+        let addresses = (options.host.as_str(), options.port).to_socket_addrs();
+        let addresses = addresses.map_err(|error| refuse(&error))?;
+        let mut last = std::io::Error::other("the name has no address");
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, options.connect_timeout) {
+                Ok(stream) => {
+                    let shared = stream.try_clone().map_err(|error| refuse(&error))?;
+                    *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared);
+                    if self.is_ended.load(Ordering::SeqCst) {
+                        return Err(Error::Cancelled);
+                    }
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(refuse(&last))
+    }
+}
+
+/// A part of a response; ranges are of [`Response::bytes`], until the next one.
+pub(super) enum Part {
+    File(String),
+    Data(Range<usize>),
+    FileEnd,
+    StoreId([u8; STORE_ID_BYTES]),
+    Transactions(Range<usize>),
+    Failure(Failure),
+    End,
+}
+
+/// A response under way.
+pub(super) struct Response {
+    stream: TcpStream,
+    decoder: ResponseDecoder,
+    address: String,
+    buffer: Vec<u8>,
+    /// What of the buffer was not taken yet.
+    left: Range<usize>,
+    /// The longest that the server may take before its first byte.
+    first: Option<Duration>,
+    received: std::sync::Arc<Connection>,
+    /// Bytes per second, and since when so many have come.
+    rate: Option<u64>,
+    begun: Instant,
+    came_bytes: u64,
+}
+
+impl Response {
+    pub(super) fn ask(
+        options: &ClientOptions,
+        connection: &std::sync::Arc<Connection>,
+        request: &Request,
+        first: Duration,
+    ) -> Result<Self> {
+        let mut stream = connection.open(options)?;
+        let address = options.address();
+        let lost = |error: std::io::Error| lost(&address, &error);
+        stream.set_read_timeout(Some(first)).map_err(lost)?;
+        stream.set_write_timeout(Some(options.contact_timeout)).map_err(lost)?;
+        stream.write_all(&request.encode()).map_err(lost)?;
+        let expected = match request {
+            Request::Full { .. } => Expected::Full,
+            Request::Incremental { .. } => Expected::Incremental,
+        };
+        Ok(Self {
+            stream,
+            decoder: ResponseDecoder::new(expected),
+            buffer: vec![0; BUFFER_BYTES],
+            left: 0..0,
+            first: Some(first),
+            received: std::sync::Arc::clone(connection),
+            rate: options.limit_rate_bytes_per_s,
+            begun: Instant::now(),
+            came_bytes: 0,
+            address,
+        })
+    }
+
+    /// The next part, of which the last is a failure or the end.
+    pub(super) fn next(&mut self) -> Result<Part> {
+        loop {
+            if let Some(part) = self.decode()? {
+                return Ok(part);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// The bytes of a part that has just come.
+    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        self.buffer.get(range).unwrap_or_default()
+    }
+
+    fn decode(&mut self) -> Result<Option<Part>> {
+        let mut input = self.buffer.get(self.left.clone()).unwrap_or_default();
+        let filled = self.left.end;
+        let event = self.decoder.next(&mut input).map_err(broken)?;
+        let end = filled.saturating_sub(input.len());
+        // What it gives is what it has taken last.
+        let range = |bytes: &[u8]| end.saturating_sub(bytes.len())..end;
+        let part = event.map(|event| match event {
+            Event::File { path } => Part::File(path),
+            Event::Data(bytes) => Part::Data(range(bytes)),
+            Event::FileEnd => Part::FileEnd,
+            Event::StoreId(id) => Part::StoreId(id),
+            Event::Transactions(bytes) => Part::Transactions(range(bytes)),
+            Event::Failure(failure) => Part::Failure(failure),
+            Event::End => Part::End,
+        });
+        self.left = end..filled;
+        Ok(part)
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        let read = loop {
+            match self.stream.read(&mut self.buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        if self.received.is_ended.load(Ordering::SeqCst) {
+            return Err(Error::Cancelled);
+        }
+        let read = read.map_err(|error| lost(&self.address, &error))?;
+        if read == 0 {
+            let cause = match self.decoder.finish() {
+                Err(error) => format!("the server closed it: {error}"),
+                Ok(()) => "the server closed it".to_owned(),
+            };
+            return Err(Error::ConnectionLost { address: self.address.clone(), cause });
+        }
+        if self.first.take().is_some() {
+            let set = self.stream.set_read_timeout(Some(PATIENCE));
+            set.map_err(|error| lost(&self.address, &error))?;
+        }
+        self.left = 0..read;
+        self.came_bytes = self.came_bytes.saturating_add(read as u64);
+        self.received.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        if let Some(rate) = self.rate.filter(|rate| *rate > 0) {
+            let due = Duration::from_secs_f64(self.came_bytes as f64 / rate as f64);
+            std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
+        }
+        Ok(())
+    }
+}
+
+fn lost(address: &str, error: &std::io::Error) -> Error {
+    let cause = match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => "the server sends nothing".to_owned(),
+        _ => error.to_string(),
+    };
+    Error::ConnectionLost { address: address.to_owned(), cause }
+}
+
+/// What a failure of the server's means.
+pub(super) fn failed(failure: &Failure) -> Error {
+    if failure.is_logs_pruned() {
+        return refused(ErrorCode::LogsPruned, format!("the server's logs are gone: {failure}"));
+    }
+    if failure.is_version() {
+        return broken(failure);
+    }
+    refused(ErrorCode::SourceUnreadable, format!("the server failed: {failure}"))
+}

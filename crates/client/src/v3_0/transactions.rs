@@ -1,0 +1,144 @@
+//! The stream of transactions: read and kept at once.
+
+use std::cell::RefCell;
+use std::io::{self, Read};
+use std::ops::Range;
+
+use formats::LogPosition;
+use formats::txlog::{Batch, BatchReader, Chain};
+use wire::api::LastTx;
+
+use super::keep::Writer;
+use super::response::{Part, Response, failed};
+use super::{LOG_BYTES_MAX, broken, refused};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use wire::api::ErrorCode;
+
+/// What came: all of it whole, one id after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Transactions {
+    pub(super) first: Option<Batch>,
+    pub(super) last: Option<Batch>,
+    pub(super) count: u64,
+}
+
+impl Transactions {
+    /// Reads a response's transactions to its end, and puts their bytes into a log.
+    pub(super) fn bring(
+        response: &mut Response,
+        log: &mut Writer<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let begin = log.size_bytes();
+        let error = RefCell::new(None);
+        let tee = Tee { response, log, progress, left: 0..0, is_ended: false, error: &error };
+        let mut reader = BatchReader::new(tee, begin);
+        let mut chain = Chain::start_anywhere();
+        let (mut found, mut expected) = (Self::default(), begin);
+        loop {
+            match reader.next_batch() {
+                Ok(Some(batch)) if batch.start == expected => {
+                    chain.check(&batch).map_err(broken)?;
+                    expected = batch.end;
+                    found.take(batch);
+                }
+                Ok(Some(batch)) => {
+                    let what = "a check point before transaction";
+                    return Err(broken(format_args!("{what} {}", batch.tx_id)));
+                }
+                Ok(None) if reader.stopped_at_zero() => {
+                    return Err(broken("an empty entry among the transactions"));
+                }
+                // A check point could be the last.
+                Ok(None) if reader.boundary() != expected => {
+                    return Err(broken("a check point behind the transactions"));
+                }
+                Ok(None) => return Ok(found),
+                Err(cause) => {
+                    let own = error.borrow_mut().take();
+                    return Err(own.unwrap_or_else(|| match found.last {
+                        Some(last) => {
+                            broken(format_args!("after transaction {}: {cause}", last.tx_id))
+                        }
+                        None => broken(cause),
+                    }));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, batch: Batch) {
+        self.first.get_or_insert(batch);
+        self.last = Some(batch);
+        self.count = self.count.saturating_add(1);
+    }
+}
+
+/// A transaction as a backup's end.
+pub(super) fn last_tx(batch: &Batch, version: formats::LogVersion) -> LastTx {
+    LastTx {
+        tx_id: batch.tx_id,
+        checksum: batch.checksum,
+        commit_time: batch.commit_time,
+        start_bytes: Some(batch.start),
+        end: LogPosition { version, offset_bytes: batch.end },
+    }
+}
+
+/// Gives the bytes that come to whoever reads them, and to the log.
+struct Tee<'a, 'b> {
+    response: &'a mut Response,
+    log: &'a mut Writer<'b>,
+    progress: &'a dyn Progress,
+    left: Range<usize>,
+    /// The connection stays open: whoever asks for more waits for ever.
+    is_ended: bool,
+    /// What went wrong, whole.
+    error: &'a RefCell<Option<Error>>,
+}
+
+impl Tee<'_, '_> {
+    /// Has bytes left; `false` at the end.
+    fn fill(&mut self) -> Result<bool> {
+        while self.left.is_empty() {
+            if self.is_ended {
+                return Ok(false);
+            }
+            match self.response.next()? {
+                Part::Transactions(range) => {
+                    self.log.push(self.response.bytes(range.clone()))?;
+                    if self.log.size_bytes() > LOG_BYTES_MAX {
+                        // A full backup brings fewer.
+                        let message = "the backup's log would be longer than 2 GiB".to_owned();
+                        return Err(refused(ErrorCode::LogsPruned, message));
+                    }
+                    self.progress.received();
+                    self.left = range;
+                }
+                Part::End => self.is_ended = true,
+                Part::Failure(failure) => return Err(failed(&failure)),
+                _ => return Err(broken("something else among the transactions")),
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Read for Tee<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.fill() {
+            Ok(true) => {}
+            Ok(false) => return Ok(0),
+            Err(error) => {
+                let text = error.to_string();
+                self.error.borrow_mut().get_or_insert(error);
+                return Err(io::Error::other(text));
+            }
+        }
+        let mut bytes = self.response.bytes(self.left.clone());
+        let read = bytes.read(buf)?;
+        self.left.start = self.left.start.saturating_add(read);
+        Ok(read)
+    }
+}
