@@ -7,10 +7,9 @@ use std::time::Duration;
 pub const MAX_PARALLEL: usize = 16;
 
 /// What a client speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// What answers: asked in the protocol of Neo4j 3.0, unless TLS or a token is to be used.
-    #[default]
     Auto,
     /// With a service of ours.
     Http,
@@ -67,7 +66,7 @@ impl ClientOptions {
         Self {
             host: host.into(),
             port,
-            protocol: Protocol::default(),
+            protocol: Protocol::Http,
             tls: None,
             token: None,
             connect_timeout: Duration::from_secs(10),

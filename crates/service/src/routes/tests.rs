@@ -129,7 +129,7 @@ fn every_field_is_in_the_document() {
     check("Logs", &logs);
     let (state, files_count, size_bytes) = (DatabaseState::Online, 1, 1);
     check("CheckedDatabase", &CheckedDatabase { state, files_count, size_bytes });
-    let after = After { store_id: store_id.clone(), external_uuid: None, last_tx };
+    let after = After { store_id: store_id.clone(), external_uuid: Some(String::new()), last_tx };
     check("After", &after);
     check("CheckDatabase", &CheckDatabase { after: Some(after.clone()) });
     check("OpenSession", &OpenSession { database: String::new(), after: Some(after) });
@@ -161,7 +161,7 @@ fn every_field_is_in_the_document() {
         database: String::new(),
         state: DatabaseState::Online,
         store_id,
-        external_uuid: None,
+        external_uuid: Some(String::new()),
         checkpoint: Some(checkpoint),
         block_bytes: 1,
         files: vec![],
@@ -178,7 +178,7 @@ fn every_word_is_in_the_document() {
         &[Online, Offline, Creating, Migrating, Unsupported, Unreadable, Corrupt],
     );
     use FileKind::*;
-    check_enum("FileKind", &[Record, Tree, Lucene, Log, Checkpoint]);
+    check_enum("FileKind", &[Record, Tree, Lucene, Log, Checkpoint, Counts, LegacyIndex]);
     use ErrorCode::*;
     let codes = [
         BadRequest,
