@@ -53,7 +53,11 @@ impl Client {
             let is_ours = self.options.tls.is_some() || self.options.token.is_some();
             match self.options.protocol {
                 Protocol::V3_0 => Ok::<_, Error>(Some(server)),
-                Protocol::Auto if !is_ours => Ok(server.probe().await?.map(|_| server)),
+                // Whoever says nothing may be asked in another way.
+                Protocol::Auto if !is_ours => {
+                    let found = server.probe(self.options.contact_timeout / 2).await?;
+                    Ok(found.map(|_| server))
+                }
                 Protocol::Auto | Protocol::Http => Ok(None),
             }
         };

@@ -23,6 +23,8 @@ pub(crate) struct Seen {
     total_bytes: u64,
     /// What the backup ends with, for an increment.
     after: Option<LastTx>,
+    /// How many checkpoint files there must be: one in a full copy, but none of Neo4j 3.0.
+    checkpoint_files: usize,
 }
 
 impl Seen {
@@ -52,6 +54,8 @@ impl Seen {
         if self.after.is_some() && !session.files.is_empty() {
             return refuse("an increment with files of the store");
         }
+        let has_one = self.after.is_none() && session.store_id.upgrade.is_none();
+        self.checkpoint_files = usize::from(has_one);
         if session.left_out.len() > MAX_FILES {
             return refuse("too many files are left out");
         }
@@ -69,9 +73,7 @@ impl Seen {
         }
         self.files(&finished.files, true)?;
         let count = |kind| finished.files.iter().filter(|file| file.kind == kind).count();
-        if count(FileKind::Log) == 0
-            || count(FileKind::Checkpoint) != usize::from(self.after.is_none())
-        {
+        if count(FileKind::Log) == 0 || count(FileKind::Checkpoint) != self.checkpoint_files {
             return refuse("there must be transaction logs and one checkpoint file");
         }
         if let Some(after) = self.after {

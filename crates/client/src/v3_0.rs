@@ -68,8 +68,7 @@ impl Server {
     }
 
     /// The store's identity, which a request for nothing brings; `None` where something else answers.
-    pub(crate) async fn probe(&self) -> Result<Option<StoreId>> {
-        let timeout = self.options.contact_timeout;
+    pub(crate) async fn probe(&self, timeout: Duration) -> Result<Option<StoreId>> {
         let asked = self.blocking(move |server| {
             let mut response = server.ask(&Request::Incremental { last_tx_id: 0 }, timeout)?;
             response.store_id()
@@ -96,7 +95,8 @@ impl Server {
     }
 
     async fn store_id(&self) -> Result<StoreId> {
-        self.probe().await?.ok_or_else(|| Error::NotOurService {
+        let found = self.probe(self.options.contact_timeout).await?;
+        found.ok_or_else(|| Error::NotOurService {
             address: self.options.address(),
             what: "it does not answer as a Neo4j 3.0 server".to_owned(),
         })

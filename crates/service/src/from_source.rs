@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use source::{Error, Installation, State};
+use source::{Error, Installation, State, v3_0};
 use wire::api::{
     After, Checked, CheckpointInfo, Database, DatabaseState, ErrorCode, ErrorDetail, FileInfo,
     FileKind, Finished, LastTx, LeftOut, LogFile, Logs, MAX_LOG_FILES, StaleFile,
@@ -35,6 +35,9 @@ impl Catalog for Installation {
         let database = self.database(database).map_err(|e| refuse(&e))?;
         if let Some(after) = after {
             return increment(&database, after);
+        }
+        if database.is_v3_0() {
+            return copy_of_3_0(&database);
         }
         let copy = source::HotCopy::begin(&database).map_err(|e| refuse(&e))?;
         let left_out = copy.left_out().iter();
@@ -88,7 +91,7 @@ fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorD
     let Ok(external_uuid) = after.external_uuid.as_ref().map(parse).transpose() else {
         return Err(detail(ErrorCode::BadRequest, "external_uuid is not 32 hex digits", None));
     };
-    let last = after.last_tx;
+    let (last, is_v3_0) = (after.last_tx, database.is_v3_0());
     let after = source::After {
         store_id: after.store_id.clone(),
         external_uuid,
@@ -100,6 +103,19 @@ fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorD
             end: last.end,
         },
     };
+    if is_v3_0 {
+        let increment = v3_0::Increment::begin(database, after).map_err(|e| refuse(&e))?;
+        return Ok(Begun {
+            state: state(increment.state()),
+            store_id: increment.store_id().clone(),
+            external_uuid: None,
+            checkpoint: None,
+            is_long: increment.has_more_than(LONG_INCREMENT_BYTES).map_err(|e| refuse(&e))?,
+            files: Vec::new(),
+            left_out: Vec::new(),
+            copy: Box::new(increment),
+        });
+    }
     let increment = source::Increment::begin(database, after).map_err(|e| refuse(&e))?;
     Ok(Begun {
         state: state(increment.state()),
@@ -111,6 +127,74 @@ fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorD
         left_out: Vec::new(),
         copy: Box::new(increment),
     })
+}
+
+fn copy_of_3_0(database: &source::Database) -> Result<Begun, ErrorDetail> {
+    let copy = v3_0::HotCopy::begin(database).map_err(|e| refuse(&e))?;
+    let start = copy.start();
+    let left_out = copy.left_out().iter();
+    Ok(Begun {
+        state: state(copy.state()),
+        store_id: copy.store_id().clone(),
+        external_uuid: None,
+        checkpoint: Some(CheckpointInfo {
+            tx_id: start.tx_id,
+            position: start.position,
+            time: start.time,
+            kernel_version: formats::KernelVersion::V3_0,
+            reason: "the newest check point that can be believed".to_owned(),
+        }),
+        is_long: true,
+        files: copy.files().into_iter().map(file).collect(),
+        left_out: left_out
+            .map(|l| LeftOut { path: l.path.clone(), reason: l.reason.clone() })
+            .collect(),
+        copy: Box::new(copy),
+    })
+}
+
+impl HotCopy for v3_0::HotCopy {
+    fn read_at(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<usize, ErrorDetail> {
+        v3_0::HotCopy::read_at(self, file, offset_bytes, buf).map_err(|e| refuse(&e))
+    }
+
+    fn read_cached(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> usize {
+        v3_0::HotCopy::read_cached(self, file, offset_bytes, buf)
+    }
+
+    fn check_whole(&self, file: u32) -> Result<Checked, ErrorDetail> {
+        let files = self.files();
+        let found = files.iter().find(|found| found.id == file);
+        // Each was held as a whole when the copy began.
+        let size_bytes = found.map_or(0, |found| found.size_bytes);
+        Ok(Checked { whole: true, size_bytes })
+    }
+
+    fn finish(&self) -> Result<Finished, ErrorDetail> {
+        v3_0::HotCopy::finish(self).map(finished).map_err(|e| refuse(&e))
+    }
+}
+
+impl HotCopy for v3_0::Increment {
+    fn read_at(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<usize, ErrorDetail> {
+        v3_0::Increment::read_at(self, file, offset_bytes, buf).map_err(|e| refuse(&e))
+    }
+
+    fn check_whole(&self, _: u32) -> Result<Checked, ErrorDetail> {
+        Err(detail(ErrorCode::BadRequest, "an increment has no trees", None))
+    }
+
+    fn has_news(&self) -> Result<bool, ErrorDetail> {
+        v3_0::Increment::has_news(self).map_err(|e| refuse(&e))
+    }
+
+    fn on_change(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        v3_0::Increment::on_change(self, wake);
+    }
+
+    fn finish(&self) -> Result<Finished, ErrorDetail> {
+        v3_0::Increment::finish(self).map(finished).map_err(|e| refuse(&e))
+    }
 }
 
 impl HotCopy for source::Increment {
@@ -203,6 +287,8 @@ fn file(file: source::CopyFile) -> FileInfo {
         source::FileKind::Lucene => FileKind::Lucene,
         source::FileKind::Log => FileKind::Log,
         source::FileKind::Checkpoint => FileKind::Checkpoint,
+        source::FileKind::Counts => FileKind::Counts,
+        source::FileKind::LegacyIndex => FileKind::LegacyIndex,
     };
     FileInfo { id: file.id, kind, path: file.path, size_bytes: file.size_bytes }
 }

@@ -177,7 +177,7 @@ impl IndexKind {
 }
 
 /// What came of one try to hold a Lucene index.
-enum Lucene {
+pub(crate) enum Lucene {
     Whole(Vec<(String, Held)>),
     /// A commit came in between.
     Changed,
@@ -188,7 +188,7 @@ enum Lucene {
 /// Opens every file of an index. They are one commit if the newest `segments_N` of each partition
 /// is the same before and after: Lucene deletes a commit's files only after a newer commit, and
 /// never changes a file of a commit.
-fn hold_lucene(store_dir: &Path, index: &str, room: usize) -> Result<Lucene> {
+pub(crate) fn hold_lucene(store_dir: &Path, index: &str, room: usize) -> Result<Lucene> {
     let before = list_files(&store_dir.join(index), "", 0)?;
     let commits = segments(&before).into_iter().cloned().collect::<Vec<_>>();
     if commits.is_empty() {
@@ -241,7 +241,7 @@ fn segments(files: &[String]) -> Vec<&String> {
 }
 
 /// Names in a directory, sorted; none where there is no directory.
-fn names(directory: &Path) -> Result<Vec<String>> {
+pub(crate) fn names(directory: &Path) -> Result<Vec<String>> {
     let list = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(Vec::new()),

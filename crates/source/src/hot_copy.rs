@@ -85,6 +85,10 @@ pub enum FileKind {
     Log,
     /// The checkpoint file.
     Checkpoint,
+    /// Neo4j 3.0: a file of counts.
+    Counts,
+    /// Neo4j 3.0: a file of a legacy index, or their list.
+    LegacyIndex,
 }
 
 /// Whether a tree was copied whole.

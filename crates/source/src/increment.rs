@@ -291,7 +291,7 @@ fn is_there(logs: &HeldLogs, anchor: LogPosition, last_tx: &LastTx) -> Result<bo
     }
 }
 
-fn is_same(batch: &Batch, last_tx: &LastTx) -> bool {
+pub(crate) fn is_same(batch: &Batch, last_tx: &LastTx) -> bool {
     (batch.tx_id, batch.checksum, batch.commit_time)
         == (last_tx.tx_id, last_tx.checksum, last_tx.commit_time)
 }

@@ -9,9 +9,9 @@ use formats::record_store;
 
 use crate::checkpoint::find_checkpoint;
 use crate::config::Config;
-use crate::lock::lock_holder;
+use crate::lock::{lock_file_holder, lock_holder};
 use crate::read::Held;
-use crate::{Error, Result};
+use crate::{Error, Result, v3_0};
 
 /// The directories of one Neo4j server.
 #[derive(Clone, Debug)]
@@ -30,7 +30,11 @@ impl Installation {
     /// The same of a configuration that has been read.
     pub fn configured_by(config: &Config) -> Result<Self> {
         let home = config.home()?;
-        let data = config.directory("server.directories.data", &home)?;
+        let data = match config.directory("server.directories.data", &home)? {
+            // As Neo4j 3 and 4 spell it.
+            None => config.directory("dbms.directories.data", &home)?,
+            data => data,
+        };
         let data = data.unwrap_or_else(|| home.join("data"));
         let transactions = config.directory("server.directories.transaction.logs.root", &home)?;
         let transactions = transactions.unwrap_or_else(|| data.join("transactions"));
@@ -87,7 +91,11 @@ impl Installation {
                 continue;
             }
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let log_dir = self.transactions.join(&name);
+            // Neo4j 3.0 keeps the logs beside the store.
+            let log_dir = match v3_0::is_store(&path) {
+                true => path.clone(),
+                false => self.transactions.join(&name),
+            };
             let database = Database { name, store_dir: path, log_dir };
             // `lost+found` and the like: no name that Neo4j gives, and nothing of its inside.
             if check_name(&database).is_err() && !database.store_dir.join("neostore").exists() {
@@ -159,6 +167,9 @@ impl Database {
     #[must_use]
     pub fn inspect(&self) -> Inspection {
         let size_bytes = directory_size(&self.store_dir).ok();
+        if self.is_v3_0() {
+            return self.inspect_v3_0(size_bytes);
+        }
         let metadata = self.metadata();
         let store_id = metadata.as_ref().ok().map(|metadata| metadata.store_id.clone());
         let looked = metadata.and_then(|_| find_checkpoint(self)).and_then(|_| self.online());
@@ -170,9 +181,31 @@ impl Database {
         Inspection { state, detail, store_id, size_bytes }
     }
 
+    /// Whether it is one of Neo4j 3.0: see [`v3_0`].
+    #[must_use]
+    pub fn is_v3_0(&self) -> bool {
+        self.log_dir == self.store_dir
+    }
+
+    fn inspect_v3_0(&self, size_bytes: Option<u64>) -> Inspection {
+        let neostore = v3_0::neostore(self);
+        let store_id = neostore.as_ref().ok().map(|(neostore, _)| neostore.store_id());
+        let looked = check_name(self).and(neostore).and_then(|_| self.online());
+        let (state, detail) = match looked {
+            Ok(true) => (State::Online, None),
+            Ok(false) => (State::Offline, Some("no server is using it".to_owned())),
+            Err(error) => (state_of(&error), Some(detail_of(&error))),
+        };
+        Inspection { state, detail, store_id, size_bytes }
+    }
+
     /// Whether a server holds the database's lock.
     pub fn online(&self) -> Result<bool> {
-        Ok(lock_holder(&self.store_dir)?.is_some())
+        let holder = match self.is_v3_0() {
+            true => lock_file_holder(&self.store_dir.join("store_lock"))?,
+            false => lock_holder(&self.store_dir)?,
+        };
+        Ok(holder.is_some())
     }
 
     /// Reads `neostore`, and refuses by name what is not a complete store of a known format.

@@ -14,6 +14,7 @@ mod log_reader;
 mod logs;
 mod read;
 mod scan;
+pub mod v3_0;
 mod watch;
 
 pub use config::{Config, Setting};

@@ -91,6 +91,11 @@ impl HeldLogs {
         }
     }
 
+    /// The directory.
+    pub fn log_dir(&self) -> &Path {
+        &self.log_dir
+    }
+
     /// A held file.
     pub fn get(&self, version: LogVersion) -> Option<Arc<Held>> {
         let files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

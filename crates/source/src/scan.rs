@@ -229,6 +229,16 @@ pub struct Scanner {
     pub transactions: u64,
     /// Whether a batch that is being written follows.
     pub is_unfinished: bool,
+    /// Where the batches are: one for each file, but where check points of 3.0 stand between them.
+    pub runs: Vec<Run>,
+}
+
+/// Batches that lie together in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub version: LogVersion,
+    pub start: u64,
+    pub end: u64,
 }
 
 impl Scanner {
@@ -242,6 +252,7 @@ impl Scanner {
             first_tx: None,
             transactions: 0,
             is_unfinished: false,
+            runs: Vec::new(),
         }
     }
 
@@ -292,6 +303,11 @@ impl Scanner {
     fn take(&mut self, held: &Held, batch: &Batch, visit: Visit<'_>) -> Result<()> {
         self.chain.check(batch).map_err(Error::format(held.path()))?;
         self.position.offset_bytes = batch.end;
+        let version = self.position.version;
+        match self.runs.last_mut() {
+            Some(run) if (run.version, run.end) == (version, batch.start) => run.end = batch.end,
+            _ => self.runs.push(Run { version, start: batch.start, end: batch.end }),
+        }
         self.transactions = self.transactions.saturating_add(1);
         self.first_tx.get_or_insert(batch.tx_id);
         self.last = Some(LastTx {

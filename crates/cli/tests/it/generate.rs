@@ -119,8 +119,8 @@ fn bash_completes() {
     check(
         "n --",
         "--ca --client-cert --client-key --database --follow --full --help --host --json \
-         --limit-rate --log-format --metrics-listen --no-fallback --parallel --port --quiet \
-         --renew-after --retry-lock --to --token-file --version",
+         --limit-rate --log-format --metrics-listen --no-fallback --parallel --port \
+         --protocol --quiet --renew-after --retry-lock --to --token-file --version",
     );
     check("n restore --u", "--until");
     check("n restore --from /backups --b", "--before");

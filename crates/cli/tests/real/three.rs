@@ -24,13 +24,31 @@ const BACKUP_LIMIT: Duration = Duration::from_secs(120);
 fn backups_from_the_service_of_3_0() {
     let _guard = one_at_a_time();
     for version in versions::under_test_3_0("backups from the service of 3.0") {
-        if let Err(error) = examine(&version) {
+        if let Err(error) = examine(&version, Whose::Theirs) {
             panic!("{}: {error:#}", version.name);
         }
     }
 }
 
-fn examine(version: &Version) -> Result<()> {
+/// The same from our service beside the server.
+#[test]
+fn backups_from_ours_beside_3_0() {
+    let _guard = one_at_a_time();
+    for version in versions::under_test_3_0("backups from ours beside 3.0") {
+        if let Err(error) = examine(&version, Whose::Ours) {
+            panic!("{}: {error:#}", version.name);
+        }
+    }
+}
+
+/// Whose service the backups come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Theirs,
+    Ours,
+}
+
+fn examine(version: &Version, whose: Whose) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("neo4j-backup-test-").tempdir()?;
     let mut live = Server::builder(version)
         .home(dir.path().join("live"))
@@ -38,15 +56,23 @@ fn examine(version: &Version) -> Result<()> {
         .setting("dbms.checkpoint.interval.time", "3s")
         .start()?;
     seed(&live, &SeedOptions { filler_nodes: 20_000 })?;
+    let service = match whose {
+        Whose::Theirs => None,
+        Whose::Ours => Some(program().serve(&["--config", arg(&live.conf())])?),
+    };
+    let from = match &service {
+        None => live.backup_address().to_string(),
+        Some(service) => format!("127.0.0.1:{}", service.port),
+    };
     let to = dir.path().join("quiet");
-    let quiet = back_up(&live, &to)?;
+    let quiet = back_up(&from, &to)?;
     ensure!(quiet["type"] == "full", "{quiet}");
     let options = LoadOptions { writers: 3, kept: 15, ..LoadOptions::default() };
     let load = Load::start(&live, options)?;
     std::thread::sleep(BETWEEN * 2);
     // What the quiet server had is the beginning of what the busy one has.
     let begun = Instant::now();
-    let grown = back_up(&live, &to)?;
+    let grown = back_up(&from, &to)?;
     ensure!(grown["type"] == "incremental", "{grown}");
     let expected = load.history().expected(begun, Instant::now());
     restored(version, dir.path(), &to, &expected)?;
@@ -55,7 +81,7 @@ fn examine(version: &Version) -> Result<()> {
         let mut expected = Expected::default();
         for kind in ["full", "incremental", "incremental"] {
             let begun = Instant::now();
-            let report = back_up(&live, &to)?;
+            let report = back_up(&from, &to)?;
             ensure!(report["type"] == kind, "{report}");
             expected = load.history().expected(begun, Instant::now());
             program().json(&["verify", "--from", arg(&to), "--json"])?;
@@ -70,8 +96,8 @@ fn examine(version: &Version) -> Result<()> {
         started(version, &home, &expected)?;
         // And the original tool goes on with it.
         let begun = Instant::now();
-        let from = live.backup_address();
-        let done = backup_tool::back_up(version, dir.path(), from, &to, BACKUP_LIMIT)?;
+        let theirs = live.backup_address();
+        let done = backup_tool::back_up(version, dir.path(), theirs, &to, BACKUP_LIMIT)?;
         ensure!(done.status.success(), "{}", done.output);
         let expected = load.history().expected(begun, Instant::now());
         let home = dir.path().join("by-tool");
@@ -84,10 +110,9 @@ fn examine(version: &Version) -> Result<()> {
     Ok(())
 }
 
-fn back_up(live: &Server, to: &Path) -> Result<Value> {
-    let from = live.backup_address().to_string();
-    let (report, took) = program().json(&["-host", &from, "-to", arg(to), "--json"])?;
-    eprintln!("{}: {took:.1?}, {report}", live.version().name);
+fn back_up(from: &str, to: &Path) -> Result<Value> {
+    let (report, took) = program().json(&["-host", from, "-to", arg(to), "--json"])?;
+    eprintln!("{took:.1?}, {report}");
     Ok(report["databases"][0].clone())
 }
 

@@ -153,7 +153,7 @@ impl Run {
                 }
                 fetched => fetched?,
             };
-            if file.kind == FileKind::Lucene {
+            if file.kind != FileKind::Tree {
                 if end != size_bytes {
                     return Err(became_shorter(&file, end));
                 }

@@ -1,0 +1,73 @@
+//! A live database of Neo4j 3.0: its hot copy, and the transactions behind one.
+//!
+//! The rules are those of [`HotCopy`](crate::HotCopy), but for these:
+//!
+//! - Check points stand in the logs, among the transactions, and some point to a wrong place: recovery starts
+//!   at the newest one that can be believed.
+//! - What comes of the logs is one log, composed of theirs ([`ComposedLog`](composed::ComposedLog)): a check
+//!   point that points to its own place, then every transaction from where recovery starts.
+//! - `neostore` is read once as the copy begins, since recovery looks for that log where it says.
+//! - Counts are read at once and kept in memory. Legacy indexes are user data: without one there is no copy.
+
+mod composed;
+mod copy;
+mod increment;
+mod start;
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use formats::v3_0::Neostore;
+
+pub use copy::HotCopy;
+pub use increment::Increment;
+
+use crate::installation::Database;
+use crate::read::Held;
+use crate::{Error, Result};
+
+/// Where recovery of a composed log starts: in the log that a copy's `neostore` names, behind its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The last transaction before the log's first.
+    pub tx_id: formats::TxId,
+    /// The place of the composed log's check point.
+    pub position: formats::LogPosition,
+    /// When that transaction was committed at the latest.
+    pub time: formats::TimestampMs,
+}
+
+/// More of a small file is none of ours.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+
+/// Whether a store directory is one of Neo4j 3.0.
+pub(crate) fn is_store(store_dir: &Path) -> bool {
+    let found = read_whole(&store_dir.join("neostore"));
+    found.ok().flatten().is_some_and(|bytes| Neostore::decode(&bytes).is_ok())
+}
+
+/// Reads `neostore`.
+pub(crate) fn neostore(database: &Database) -> Result<(Neostore, Vec<u8>)> {
+    let path = database.store_dir.join("neostore");
+    let Some(bytes) = read_whole(&path)? else {
+        return Err(database.not_there(format!("{} does not exist", path.display())));
+    };
+    let neostore = Neostore::decode(&bytes).map_err(Error::format(&path))?;
+    Ok((neostore, bytes))
+}
+
+/// A small file, read at once; `None` if it is not there, or is not small.
+fn read_whole(path: &Path) -> Result<Option<Vec<u8>>> {
+    let Some(held) = Held::open_if_there(path)? else { return Ok(None) };
+    let size = usize::try_from(held.size_bytes()?).unwrap_or(usize::MAX);
+    if size > KEPT_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; size];
+    let read = match held.read_at(0, &mut bytes) {
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read?,
+    };
+    bytes.truncate(read);
+    Ok(Some(bytes))
+}

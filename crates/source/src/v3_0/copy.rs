@@ -1,0 +1,407 @@
+//! A hot copy of a 3.0 database.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use formats::txlog::LogHeader;
+use formats::v3_0::{COUNTS, CountsFile, IndexConfig, LABEL_SCAN_STORE, LEGACY_INDEX_CONFIG};
+use formats::v3_0::{LEGACY_INDEXES, MANDATORY, Neostore, SCHEMA_INDEXES};
+use formats::{LogPosition, StoreId};
+
+use super::composed::{BEGINNING_BYTES, ComposedLog};
+use super::start::{self, Found};
+use super::{Start, neostore, read_whole};
+use crate::derived::{LeftOut, Lucene, hold_lucene, names};
+use crate::hot_copy::{CopyFile, FileKind, Finished, Stale, limit};
+use crate::installation::{Database, State};
+use crate::logs::HeldLogs;
+use crate::read::Held;
+use crate::scan::{LOG_PREFIX, LastTx};
+use crate::{Error, Result, now};
+
+const METADATA_STORE: &str = "neostore";
+/// The start's log can be pruned between finding and opening it; then there is a newer check point.
+const START_TRIES: u32 = 10;
+/// A Lucene commit in the middle of listing and opening is met rarely, twice in a row hardly ever.
+const LUCENE_TRIES: u32 = 10;
+/// Held files of all Lucene indexes; more would run into the limit of open files.
+const LUCENE_FILES_MAX: usize = 4096;
+/// The list of legacy indexes is replaced by a rename.
+const CONFIG_TRIES: u32 = 20;
+const CONFIG_WAIT: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// One hot copy in progress. Dropping it releases every descriptor.
+pub struct HotCopy {
+    database: Database,
+    state: State,
+    neostore: Neostore,
+    store_id: StoreId,
+    found: Found,
+    entries: Vec<Entry>,
+    index_dirs: Vec<(String, Option<(u64, u64)>)>,
+    left_out: Vec<LeftOut>,
+    logs: Arc<HeldLogs>,
+    /// Readers of store bytes hold it for reading: so none is under way when E is looked for.
+    phase: RwLock<Option<End>>,
+}
+
+struct Entry {
+    kind: FileKind,
+    path: String,
+    size_bytes: u64,
+    content: Content,
+}
+
+enum Content {
+    Held(Held),
+    Kept(Vec<u8>),
+}
+
+struct End {
+    finished: Finished,
+    log: ComposedLog,
+}
+
+impl HotCopy {
+    /// Finds where recovery may start, holds the logs from there on, then everything of the store.
+    pub fn begin(database: &Database) -> Result<Self> {
+        let mut records = Vec::new();
+        for store in MANDATORY.iter().filter(|store| store.file_name() != METADATA_STORE) {
+            let held = Held::open(&database.store_dir.join(store.file_name()))?;
+            records.push(Entry::held(FileKind::Record, store.file_name().to_owned(), held)?);
+        }
+        let (found, logs, store_id) = hold(database)?;
+        logs.watch()?;
+        let (neostore, bytes) = neostore(database)?;
+        let mut copy = Self {
+            database: database.clone(),
+            state: state(database)?,
+            store_id: neostore.store_id(),
+            neostore,
+            found,
+            entries: Vec::new(),
+            index_dirs: Vec::new(),
+            left_out: Vec::new(),
+            logs,
+            phase: RwLock::new(None),
+        };
+        if copy.store_id != store_id {
+            let what = "was replaced as the copy began".to_owned();
+            return Err(Error::Changed { path: database.store_dir.join(METADATA_STORE), what });
+        }
+        copy.hold_derived()?;
+        copy.hold_legacy_indexes()?;
+        copy.entries.extend(records);
+        copy.entries.push(Entry::kept(FileKind::Record, METADATA_STORE, bytes));
+        Ok(copy)
+    }
+
+    /// Online or offline, as the copy began.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Identity and format of the store.
+    #[must_use]
+    pub fn store_id(&self) -> &StoreId {
+        &self.store_id
+    }
+
+    /// Where recovery of the copy starts.
+    #[must_use]
+    pub fn start(&self) -> Start {
+        let version = self.neostore.log_version;
+        let position = LogPosition { version, offset_bytes: LogHeader::V6_SIZE_BYTES };
+        Start { tx_id: self.found.before, position, time: now() }
+    }
+
+    /// Derived files that could not be held.
+    #[must_use]
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// The files to copy, derived ones first; once finished, the log too.
+    #[must_use]
+    pub fn files(&self) -> Vec<CopyFile> {
+        let mut files: Vec<CopyFile> = self.entries.iter().zip(0..).map(Entry::describe).collect();
+        let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
+        files.extend(phase.iter().flat_map(|end| end.finished.files.iter().cloned()));
+        files
+    }
+
+    /// Fills `buf` with a file's bytes from `offset` on; short only at the end of what is to be
+    /// copied, or where the file has become shorter.
+    pub fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = self.entries.get(file as usize) else {
+            return match phase.as_ref() {
+                Some(end) if file as usize == self.entries.len() => end.log.read_at(offset, buf),
+                _ => Err(Error::State("no such file in this copy")),
+            };
+        };
+        if phase.is_some() {
+            return Err(Error::State("the copy is finished: no store byte can be read any more"));
+        }
+        match &entry.content {
+            Content::Held(held) => held.read_quietly(offset, limit(buf, offset, entry.size_bytes)),
+            Content::Kept(bytes) => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX);
+                let bytes = bytes.get(from..).unwrap_or_default();
+                let length = bytes.len().min(buf.len());
+                if let (Some(to), Some(bytes)) = (buf.get_mut(..length), bytes.get(..length)) {
+                    to.copy_from_slice(bytes);
+                }
+                Ok(length)
+            }
+        }
+    }
+
+    /// As much from `offset` on as can be had at once, often nothing. Waits for neither the disk nor a lock.
+    pub fn read_cached(&self, file: u32, offset: u64, buf: &mut [u8]) -> usize {
+        let Some(entry) = self.entries.get(file as usize) else { return 0 };
+        let Ok(phase) = self.phase.try_read() else { return 0 };
+        match &entry.content {
+            Content::Held(held) if phase.is_none() => {
+                held.read_cached(offset, limit(buf, offset, entry.size_bytes))
+            }
+            _ => 0,
+        }
+    }
+
+    /// Ends the copy: waits for reads under way, then looks for commit E. The same answer again
+    /// if it has ended already.
+    pub fn finish(&self) -> Result<Finished> {
+        let mut phase = self.phase.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(end) = phase.as_ref() {
+            return Ok(end.finished.clone());
+        }
+        self.check_in_place()?;
+        let end = self.find_end()?;
+        self.check_in_place()?;
+        let finished = end.finished.clone();
+        *phase = Some(end);
+        Ok(finished)
+    }
+
+    fn find_end(&self) -> Result<End> {
+        let as_of = now();
+        let (scanner, _) = self.logs.read_to_end(self.found.position, &self.store_id)?;
+        let version = self.neostore.log_version;
+        let length = |sum: u64, run: &crate::scan::Run| {
+            sum.saturating_add(run.end.saturating_sub(run.start))
+        };
+        let end = scanner.runs.iter().fold(BEGINNING_BYTES, length);
+        let position = LogPosition { version, offset_bytes: end };
+        let (log, last_tx) = match (scanner.last, scanner.first_tx) {
+            (Some(last), Some(first)) if first.0 == self.found.before.0.saturating_add(1) => {
+                let log = ComposedLog::new(&self.logs, &scanner.runs, version, end)?;
+                (log, composed_end(last, position))
+            }
+            (Some(last), first) => {
+                let first = first.unwrap_or(last.tx_id);
+                let what = format!("{first} follows transaction {}", self.found.before);
+                return Err(Error::Changed { path: self.database.log_dir.clone(), what });
+            }
+            // A store that has had no transaction since its first log.
+            (None, _) => {
+                let last_tx = LastTx {
+                    tx_id: self.found.before,
+                    checksum: self.neostore.last_tx_checksum,
+                    commit_time: self.neostore.creation_time,
+                    start_bytes: None,
+                    end: position,
+                };
+                (ComposedLog::empty(version, self.found.before), last_tx)
+            }
+        };
+        let id = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let path = format!("{LOG_PREFIX}{version}");
+        let file = CopyFile { id, kind: FileKind::Log, path, size_bytes: log.size_bytes };
+        let finished = Finished {
+            files: vec![file],
+            stale: self.stale(),
+            first_consistent_tx_id: last_tx.tx_id,
+            last_tx,
+            transactions: scanner.transactions,
+            as_of: if scanner.is_unfinished { last_tx.commit_time } else { as_of },
+        };
+        Ok(End { finished, log })
+    }
+
+    /// The store must still be the one that the copy began with.
+    fn check_in_place(&self) -> Result<()> {
+        for entry in self.entries.iter().filter(|entry| entry.kind == FileKind::Record) {
+            if let Content::Held(held) = &entry.content
+                && !held.is_in_place()?
+            {
+                let what = "was replaced while it was copied".to_owned();
+                return Err(Error::Changed { path: held.path().to_owned(), what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Files of schema indexes that were dropped meanwhile.
+    fn stale(&self) -> Vec<Stale> {
+        let is_gone = |(dir, id): &&(String, Option<(u64, u64)>)| {
+            *id != identity(&self.database.store_dir.join(dir))
+        };
+        let gone: Vec<&str> =
+            self.index_dirs.iter().filter(is_gone).map(|(dir, _)| dir.as_str()).collect();
+        let is_below = |path: &str, dir: &str| {
+            path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let stale = self.entries.iter().zip(0..).filter(|(entry, _)| {
+            entry.kind == FileKind::Lucene && gone.iter().any(|dir| is_below(&entry.path, dir))
+        });
+        stale.map(|(_, id)| Stale { id, reason: "the index was replaced".to_owned() }).collect()
+    }
+
+    /// The label index, schema indexes and counts.
+    fn hold_derived(&mut self) -> Result<()> {
+        let store_dir = self.database.store_dir.clone();
+        let mut dirs = vec![LABEL_SCAN_STORE.to_owned()];
+        for index in names(&store_dir.join(SCHEMA_INDEXES))? {
+            dirs.push(format!("{SCHEMA_INDEXES}/{index}"));
+        }
+        for dir in dirs {
+            let id = identity(&store_dir.join(&dir));
+            match self.hold_index(&dir)? {
+                Ok(files) => {
+                    self.index_dirs.push((dir, id));
+                    for (path, held) in files {
+                        self.entries.push(Entry::held(FileKind::Lucene, path, held)?);
+                    }
+                }
+                Err(reason) if id.is_some() => {
+                    self.left_out.push(LeftOut { path: dir, reason: reason.to_owned() });
+                }
+                Err(_) => {}
+            }
+        }
+        for name in COUNTS {
+            let Some(bytes) = read_whole(&store_dir.join(name))? else { continue };
+            let reason = match CountsFile::check(bytes.as_slice()) {
+                // None is newer than the logs, which end later.
+                Ok(counts) if counts.tx_id >= self.found.before => {
+                    self.entries.push(Entry::kept(FileKind::Counts, name, bytes));
+                    continue;
+                }
+                Ok(counts) => format!("it is as of transaction {}", counts.tx_id),
+                Err(error) => error.to_string(),
+            };
+            self.left_out.push(LeftOut { path: name.to_owned(), reason });
+        }
+        Ok(())
+    }
+
+    /// Legacy indexes and their list: all of them, or there is no copy.
+    fn hold_legacy_indexes(&mut self) -> Result<()> {
+        let store_dir = self.database.store_dir.clone();
+        for entity in ["node", "relationship"] {
+            let root = format!("{LEGACY_INDEXES}/{entity}");
+            for index in names(&store_dir.join(&root))? {
+                let dir = format!("{root}/{index}");
+                match self.hold_index(&dir)? {
+                    Ok(files) => {
+                        for (path, held) in files {
+                            self.entries.push(Entry::held(FileKind::LegacyIndex, path, held)?);
+                        }
+                    }
+                    // Deleted since it was listed.
+                    Err(_) if identity(&store_dir.join(&dir)).is_none() => {}
+                    Err(reason) => {
+                        let (path, what) =
+                            (store_dir.join(&dir), format!("legacy index: {reason}"));
+                        return Err(Error::Changed { path, what });
+                    }
+                }
+            }
+        }
+        let path = store_dir.join(LEGACY_INDEX_CONFIG);
+        let wants_config = names(&store_dir.join(LEGACY_INDEXES))?.iter().any(|_| true);
+        for _ in 0..CONFIG_TRIES {
+            match read_whole(&path)? {
+                Some(bytes) if IndexConfig::decode(&bytes).is_ok() => {
+                    self.entries.push(Entry::kept(
+                        FileKind::LegacyIndex,
+                        LEGACY_INDEX_CONFIG,
+                        bytes,
+                    ));
+                    return Ok(());
+                }
+                None if !wants_config => return Ok(()),
+                _ => std::thread::sleep(CONFIG_WAIT),
+            }
+        }
+        let what = "the list of legacy indexes is missing or damaged".to_owned();
+        Err(Error::Changed { path, what })
+    }
+
+    /// Opens every file of an index as part of one commit; or says why not.
+    #[expect(clippy::type_complexity, reason = "files with their paths, or a reason")]
+    fn hold_index(&self, dir: &str) -> Result<Result<Vec<(String, Held)>, &'static str>> {
+        let held = self.entries.iter().filter(|entry| matches!(entry.content, Content::Held(_)));
+        let room = LUCENE_FILES_MAX.saturating_sub(held.count());
+        for _ in 0..LUCENE_TRIES {
+            match hold_lucene(&self.database.store_dir, dir, room) {
+                Ok(Lucene::Whole(files)) => return Ok(Ok(files)),
+                Ok(Lucene::Changed) => {}
+                Ok(Lucene::No(reason)) => return Ok(Err(reason)),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Err("a Lucene index that did not hold still"))
+    }
+}
+
+impl Entry {
+    fn held(kind: FileKind, path: String, held: Held) -> Result<Self> {
+        let size_bytes = held.size_bytes()?;
+        Ok(Self { kind, path, size_bytes, content: Content::Held(held) })
+    }
+
+    fn kept(kind: FileKind, path: &str, bytes: Vec<u8>) -> Self {
+        let size_bytes = bytes.len() as u64;
+        Self { kind, path: path.to_owned(), size_bytes, content: Content::Kept(bytes) }
+    }
+
+    fn describe((entry, id): (&Self, u32)) -> CopyFile {
+        let (kind, path, size_bytes) = (entry.kind, entry.path.clone(), entry.size_bytes);
+        CopyFile { id, kind, path, size_bytes }
+    }
+}
+
+/// A transaction that is the last of a composed log.
+pub(super) fn composed_end(last: LastTx, end: LogPosition) -> LastTx {
+    let length = last.end.offset_bytes.saturating_sub(last.start_bytes.unwrap_or_default());
+    LastTx { start_bytes: Some(end.offset_bytes.saturating_sub(length)), end, ..last }
+}
+
+/// Whether a server runs the database.
+pub(super) fn state(database: &Database) -> Result<State> {
+    Ok(if database.online()? { State::Online } else { State::Offline })
+}
+
+fn hold(database: &Database) -> Result<(Found, Arc<HeldLogs>, StoreId)> {
+    let store_id = neostore(database)?.0.store_id();
+    let mut tries = 0_u32;
+    loop {
+        let held = start::find(database).and_then(|found| {
+            Ok((found, HeldLogs::hold(&database.log_dir, found.position, &store_id)?))
+        });
+        match held {
+            Ok((found, logs)) => return Ok((found, logs, store_id)),
+            Err(Error::LogPruned { .. }) if tries < START_TRIES => tries = tries.saturating_add(1),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}

@@ -1,0 +1,250 @@
+//! The transactions behind one that a backup ends with, as the end of the backup's composed log.
+//!
+//! The backup's positions are not the server's. So the backup's last transaction is looked for by its id, and
+//! bytes before it, of which whole blocks are asked for, are counted backwards from it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use formats::txlog::{Batch, BatchReader, LogHeader};
+use formats::{LogPosition, LogVersion, StoreId, TxId};
+
+use super::composed::ComposedLog;
+use super::copy::{composed_end, state};
+use super::neostore;
+use crate::checkpoint::numbered_files;
+use crate::hot_copy::{CopyFile, FileKind, Finished};
+use crate::increment::{After, is_same};
+use crate::installation::{Database, State};
+use crate::logs::{HeldLogs, Waker};
+use crate::read::{Held, HeldReader};
+use crate::scan::{LOG_PREFIX, LastTx, Run, log_path, read_header};
+use crate::{Error, Result, now};
+
+/// So much before the backup's end is held, where it is there: a block of which the backup has a part.
+const BEFORE_BYTES: u64 = 2 << 20;
+
+/// The logs after a backup's last transaction, held. Dropping it releases every descriptor.
+pub struct Increment {
+    state: State,
+    after: After,
+    /// The end of the backup's last transaction in the server's logs.
+    anchor: LogPosition,
+    /// Where reading begins, before that.
+    from: LogPosition,
+    logs: Arc<HeldLogs>,
+    end: Mutex<Option<End>>,
+}
+
+struct End {
+    finished: Finished,
+    log: ComposedLog,
+}
+
+impl Increment {
+    /// Finds the backup's last transaction in the server's logs and holds them from there on.
+    ///
+    /// # Errors
+    /// [`Error::OtherStore`], [`Error::Migrated`], [`Error::Diverged`]; [`Error::LogPruned`] where the
+    /// logs do not reach back that far.
+    pub fn begin(database: &Database, after: After) -> Result<Self> {
+        let store_id = neostore(database)?.0.store_id();
+        if store_id != after.store_id {
+            let path = database.store_dir.clone();
+            let migrated = (store_id.creation_time, store_id.random)
+                == (after.store_id.creation_time, after.store_id.random);
+            let (found, expected) = (store_id.to_string(), after.store_id.to_string());
+            return Err(match migrated {
+                true => Error::Migrated { path, found, expected },
+                false => Error::OtherStore { path, found, expected },
+            });
+        }
+        let (version, batch) = find(database, &after.last_tx)?;
+        let anchor = LogPosition { version, offset_bytes: batch.end };
+        let from = before(database, anchor)?;
+        let logs = HeldLogs::hold(&database.log_dir, from, &store_id)?;
+        logs.watch()?;
+        let state = state(database)?;
+        Ok(Self { state, after, anchor, from, logs, end: Mutex::new(None) })
+    }
+
+    /// Online or offline, as the increment began.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Identity and format of the store.
+    #[must_use]
+    pub fn store_id(&self) -> &StoreId {
+        &self.after.store_id
+    }
+
+    /// Fills `buf` with the log's bytes from `offset` on; short only at its end. Only after
+    /// [`Increment::finish`].
+    pub fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        match end.as_ref() {
+            Some(end) if file == 0 => end.log.read_at(offset, buf),
+            _ => Err(Error::State("no such file in this increment")),
+        }
+    }
+
+    /// Whether so many bytes or more follow the backup's last transaction already.
+    pub fn has_more_than(&self, bytes: u64) -> Result<bool> {
+        let mut version = self.anchor.version;
+        let mut sum = 0_u64;
+        let mut begin = self.anchor.offset_bytes;
+        while let Some(held) = self.logs.get(version) {
+            sum = sum.saturating_add(held.size_bytes()?.saturating_sub(begin));
+            version = LogVersion(version.0.saturating_add(1));
+            begin = LogHeader::V6_SIZE_BYTES;
+        }
+        Ok(sum > bytes)
+    }
+
+    /// Has something called whenever [`Increment::has_news`] may have become true.
+    pub fn on_change(&self, wake: Waker) {
+        self.logs.on_change(wake);
+    }
+
+    /// Whether a transaction follows the backup's last one, or has begun to be written. Check points do not
+    /// count.
+    pub fn has_news(&self) -> Result<bool> {
+        let LogPosition { mut version, offset_bytes: mut begin } = self.anchor;
+        while let Some(held) = self.logs.get(version) {
+            let reader = HeldReader::new(&held, begin, held.size_bytes()?);
+            match BatchReader::new(reader, begin).next_batch() {
+                Ok(None) => {}
+                Err(error) if error.is_io() => return Err(Error::format(held.path())(error)),
+                Ok(Some(_)) | Err(_) => return Ok(true),
+            }
+            version = LogVersion(version.0.saturating_add(1));
+            begin = LogHeader::V6_SIZE_BYTES;
+        }
+        Ok(false)
+    }
+
+    /// Looks for the last commit that the logs hold now. The same answer again if it was asked
+    /// before.
+    pub fn finish(&self) -> Result<Finished> {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(end) = end.as_ref() {
+            return Ok(end.finished.clone());
+        }
+        let found = self.find_end()?;
+        let finished = found.finished.clone();
+        *end = Some(found);
+        Ok(finished)
+    }
+
+    fn find_end(&self) -> Result<End> {
+        let as_of = now();
+        let old = &self.after.last_tx;
+        let (scanner, _) = self.logs.read_to_end(self.from, self.store_id())?;
+        let Some(last) = scanner.last.filter(|last| last.tx_id >= old.tx_id) else {
+            let path = log_path(self.logs.log_dir(), self.anchor.version);
+            let what = format!("transaction {} is no longer at {}", old.tx_id, self.anchor);
+            return Err(Error::Changed { path, what });
+        };
+        let behind = |run: &Run| {
+            let begin = match run.version.cmp(&self.anchor.version) {
+                std::cmp::Ordering::Less => run.end,
+                std::cmp::Ordering::Equal => run.start.max(self.anchor.offset_bytes),
+                std::cmp::Ordering::Greater => run.start,
+            };
+            run.end.saturating_sub(begin)
+        };
+        let new_bytes = scanner.runs.iter().map(behind).fold(0, u64::saturating_add);
+        let version = old.end.version;
+        let size_bytes = old.end.offset_bytes.saturating_add(new_bytes);
+        let position = LogPosition { version, offset_bytes: size_bytes };
+        let last_tx = match last.tx_id == old.tx_id {
+            true => *old,
+            false => composed_end(last, position),
+        };
+        let log = ComposedLog::new(&self.logs, &scanner.runs, version, size_bytes)?;
+        let path = format!("{LOG_PREFIX}{version}");
+        let finished = Finished {
+            files: vec![CopyFile { id: 0, kind: FileKind::Log, path, size_bytes }],
+            stale: Vec::new(),
+            first_consistent_tx_id: last_tx.tx_id,
+            last_tx,
+            // Ids have no gaps.
+            transactions: last_tx.tx_id.0.saturating_sub(old.tx_id.0),
+            as_of: if scanner.is_unfinished { last_tx.commit_time } else { as_of },
+        };
+        Ok(End { finished, log })
+    }
+}
+
+/// The log and the place in it of the backup's last transaction.
+fn find(database: &Database, last_tx: &LastTx) -> Result<(LogVersion, Batch)> {
+    let mut last: Option<TxId> = None;
+    let files = numbered_files(&database.log_dir, LOG_PREFIX)?;
+    for (version, path) in files.iter().rev() {
+        let Some(held) = Held::open_if_there(path)? else { continue };
+        if read_header(&held)?.is_none() {
+            continue;
+        }
+        let reader = HeldReader::new(&held, LogHeader::V6_SIZE_BYTES, held.size_bytes()?);
+        let mut reader = BatchReader::new(reader, LogHeader::V6_SIZE_BYTES);
+        loop {
+            let batch = match reader.next_batch() {
+                Ok(Some(batch)) => batch,
+                Ok(None) => break,
+                // The end of a log that is being written to.
+                Err(error) if error.is_incomplete() => break,
+                Err(error) => return Err(Error::format(path)(error)),
+            };
+            if batch.tx_id > last_tx.tx_id && last.is_none_or(|last| last < batch.tx_id) {
+                last = Some(batch.tx_id);
+            }
+            // Older ones are in older files.
+            if batch.tx_id > last_tx.tx_id {
+                break;
+            }
+            last = last.max(Some(batch.tx_id));
+            if batch.tx_id < last_tx.tx_id {
+                continue;
+            }
+            if is_same(&batch, last_tx) {
+                return Ok((*version, batch));
+            }
+            let what = format!(
+                "transaction {} has checksum {} and commit time {} ms at offset {}, in the backup checksum \
+                 {} and commit time {} ms",
+                batch.tx_id,
+                batch.checksum,
+                batch.commit_time.0,
+                batch.start,
+                last_tx.checksum,
+                last_tx.commit_time.0
+            );
+            return Err(Error::Diverged { path: path.clone(), what });
+        }
+    }
+    let path = log_path(&database.log_dir, last_tx.end.version);
+    Err(match last {
+        Some(last) if last < last_tx.tx_id => Error::Diverged {
+            path: database.log_dir.clone(),
+            what: format!(
+                "the server's last transaction is {last}, the backup's is {} (checksum {})",
+                last_tx.tx_id, last_tx.checksum
+            ),
+        },
+        _ => Error::LogPruned { path },
+    })
+}
+
+/// Where to begin to read, so that enough lies before a position.
+fn before(database: &Database, anchor: LogPosition) -> Result<LogPosition> {
+    let mut version = anchor.version;
+    let mut bytes = anchor.offset_bytes.saturating_sub(LogHeader::V6_SIZE_BYTES);
+    while bytes < BEFORE_BYTES {
+        let Some(older) = version.0.checked_sub(1).map(LogVersion) else { break };
+        let Some(held) = Held::open_if_there(&log_path(&database.log_dir, older))? else { break };
+        bytes = bytes.saturating_add(held.size_bytes()?.saturating_sub(LogHeader::V6_SIZE_BYTES));
+        version = older;
+    }
+    Ok(LogPosition { version, offset_bytes: LogHeader::V6_SIZE_BYTES })
+}
