@@ -75,7 +75,8 @@ impl Server {
         });
         match asked.await {
             Ok(store_id) => Ok(Some(store_id)),
-            Err(Error::Protocol(_) | Error::ConnectionLost { .. }) => Ok(None),
+            // A service of ours beside a 3.0 server speaks both, and refuses a request for nothing.
+            Err(Error::Protocol(_) | Error::ConnectionLost { .. } | Error::Remote(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }

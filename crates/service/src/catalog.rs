@@ -1,6 +1,6 @@
 //! The seam to a source: what the service asks of whatever holds the databases.
 
-use formats::StoreId;
+use formats::{StoreId, TxId};
 use wire::api::{
     After, Checked, CheckpointInfo, Database, DatabaseState, ErrorCode, ErrorDetail, FileInfo,
     Finished, LeftOut, Logs,
@@ -21,6 +21,14 @@ pub trait Catalog: Send + Sync + 'static {
     /// When there is no such database, or when it cannot be copied. An increment also when it is not
     /// the same store, when the server's history is another one, or when its logs are pruned.
     fn begin(&self, database: &str, after: Option<&After>) -> Result<Begun, ErrorDetail>;
+    /// Neo4j 3.0: the transactions behind one, by its id alone, as that version's protocol asks for them.
+    ///
+    /// # Errors
+    /// When there is no such database, when it is none of Neo4j 3.0, or when its logs are pruned.
+    fn behind(&self, database: &str, _tx_id: TxId) -> Result<Behind, ErrorDetail> {
+        let message = format!("{database:?} is no database of Neo4j 3.0");
+        Err(detail(ErrorCode::SourceUnusable, message, None))
+    }
     /// What there is of a database's transaction logs. Settings and time are left to the caller.
     ///
     /// # Errors
@@ -29,6 +37,19 @@ pub trait Catalog: Send + Sync + 'static {
         let message = format!("nothing is known of the logs of {database:?}");
         Err(detail(ErrorCode::NotFound, message, None))
     }
+}
+
+/// Reads from an offset on; fewer bytes than asked only at the end.
+type ReadAt = Box<dyn Fn(u64, &mut [u8]) -> Result<usize, ErrorDetail> + Send>;
+
+/// The transactions behind one, held.
+pub struct Behind {
+    /// Identity and format of the store.
+    pub store_id: StoreId,
+    /// How long they are together; 0 where none follows yet.
+    pub size_bytes: u64,
+    /// Reads them.
+    pub read_at: ReadAt,
 }
 
 /// A hot copy that has begun, and what is known of it from the start.

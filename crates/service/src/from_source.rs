@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use formats::TxId;
 use rustix::io::Errno;
 use source::{Error, Installation, State, v3_0};
 use wire::api::{
@@ -10,7 +11,7 @@ use wire::api::{
 };
 
 use crate::answer::detail;
-use crate::catalog::{Begun, Catalog, HotCopy};
+use crate::catalog::{Begun, Behind, Catalog, HotCopy};
 use crate::config::ServiceConfig;
 use crate::token::hex;
 
@@ -52,6 +53,20 @@ impl Catalog for Installation {
                 .map(|l| LeftOut { path: l.path.clone(), reason: l.reason.clone() })
                 .collect(),
             copy: Box::new(copy),
+        })
+    }
+
+    fn behind(&self, database: &str, tx_id: TxId) -> Result<Behind, ErrorDetail> {
+        let database = self.database(database).map_err(|e| refuse(&e))?;
+        if !database.is_v3_0() {
+            let message = format!("{:?} is no database of Neo4j 3.0", database.name);
+            return Err(detail(ErrorCode::SourceUnusable, message, None));
+        }
+        let found = v3_0::Behind::find(&database, tx_id).map_err(|e| refuse(&e))?;
+        Ok(Behind {
+            store_id: found.store_id().clone(),
+            size_bytes: found.size_bytes(),
+            read_at: Box::new(move |at, buf| found.read_at(at, buf).map_err(|e| refuse(&e))),
         })
     }
 

@@ -16,9 +16,10 @@ mod session;
 mod stream;
 mod tls;
 mod token;
+mod v3_0;
 mod watched;
 
-pub use catalog::{Begun, Catalog, HotCopy};
+pub use catalog::{Begun, Behind, Catalog, HotCopy};
 pub use config::{Limits, ServiceConfig, TlsConfig};
 pub use error::Error;
 pub use listen::serve;

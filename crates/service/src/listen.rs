@@ -24,6 +24,7 @@ use crate::auth::Peer;
 use crate::config::ServiceConfig;
 use crate::error::Error;
 use crate::routes::{Shared, router};
+use crate::v3_0;
 use crate::watched::{InFlight, Watched};
 
 /// How long connections may take to end once the last session is gone.
@@ -139,6 +140,13 @@ impl Acceptor {
         let _ = stream.set_nodelay(true);
         let in_flight = InFlight::new();
         let Some(tls) = &self.tls else {
+            if v3_0::is_spoken(&self.shared.config) {
+                let mut first = [0];
+                let looked = tokio::time::timeout(limits.idle_timeout, stream.peek(&mut first));
+                if matches!(looked.await, Ok(Ok(1))) && first == [v3_0::FIRST_BYTE] {
+                    return v3_0::serve(Arc::clone(&self.shared), stream).await;
+                }
+            }
             let stream =
                 Watched::new(stream, in_flight.clone(), limits.idle_timeout, limits.stall_timeout);
             return self.http(stream, Peer::default(), in_flight, watcher).await;

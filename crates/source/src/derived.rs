@@ -142,6 +142,10 @@ impl Derived {
                     return Ok(());
                 }
                 Ok(Lucene::Changed) => {}
+                Ok(Lucene::New) => {
+                    self.leave_out(index, "a Lucene index without a commit");
+                    return Ok(());
+                }
                 Ok(Lucene::No(reason)) => {
                     self.leave_out(index, reason);
                     return Ok(());
@@ -181,6 +185,8 @@ pub(crate) enum Lucene {
     Whole(Vec<(String, Held)>),
     /// A commit came in between.
     Changed,
+    /// It has no commit yet.
+    New,
     /// It cannot be held, for this reason.
     No(&'static str),
 }
@@ -192,7 +198,7 @@ pub(crate) fn hold_lucene(store_dir: &Path, index: &str, room: usize) -> Result<
     let before = list_files(&store_dir.join(index), "", 0)?;
     let commits = segments(&before).into_iter().cloned().collect::<Vec<_>>();
     if commits.is_empty() {
-        return Ok(Lucene::No("a Lucene index without a commit"));
+        return Ok(Lucene::New);
     }
     if before.len() > room {
         return Ok(Lucene::No("too many files to hold open"));

@@ -9,6 +9,7 @@
 //! - `neostore` is read once as the copy begins, since recovery looks for that log where it says.
 //! - Counts are read at once and kept in memory. Legacy indexes are user data: without one there is no copy.
 
+mod behind;
 mod composed;
 mod copy;
 mod increment;
@@ -19,6 +20,7 @@ use std::path::Path;
 
 use formats::v3_0::Neostore;
 
+pub use behind::Behind;
 pub use copy::HotCopy;
 pub use increment::Increment;
 

@@ -41,6 +41,50 @@ fn backups_from_ours_beside_3_0() {
     }
 }
 
+/// Claim: the original tool, unchanged, makes a full backup and increments from our service beside a 3.0
+/// server under load, and its own consistency check and ours find nothing.
+#[test]
+fn the_original_tool_and_our_service() {
+    let _guard = one_at_a_time();
+    for version in versions::under_test_3_0("the original tool and our service") {
+        if let Err(error) = by_the_original(&version) {
+            panic!("{}: {error:#}", version.name);
+        }
+    }
+}
+
+fn by_the_original(version: &Version) -> Result<()> {
+    let dir = tempfile::Builder::new().prefix("neo4j-backup-test-").tempdir()?;
+    let mut live = Server::builder(version)
+        .home(dir.path().join("live"))
+        .setting("dbms.checkpoint.interval.time", "3s")
+        .start()?;
+    seed(&live, &SeedOptions { filler_nodes: 5_000 })?;
+    let options = LoadOptions { writers: 3, kept: 15, ..LoadOptions::default() };
+    let load = Load::start(&live, options)?;
+    let service = program().serve(&["--config", arg(&live.conf())])?;
+    let from = ([127, 0, 0, 1], service.port).into();
+    for round in 0..copies(1, 10) {
+        let to = dir.path().join(format!("backup-{round}"));
+        let mut expected = Expected::default();
+        for kind in ["full", "increment", "increment"] {
+            let begun = Instant::now();
+            let done = backup_tool::back_up(version, dir.path(), from, &to, BACKUP_LIMIT)?;
+            ensure!(done.status.success(), "{kind}: {}", done.output);
+            println!("{}: {kind} by the tool in {:.1?}", version.name, begun.elapsed());
+            expected = load.history().expected(begun, Instant::now());
+            std::thread::sleep(BETWEEN);
+        }
+        let home = dir.path().join("by-tool");
+        std::fs::create_dir_all(home.join("data/databases"))?;
+        copy(&to, &home.join("data/databases").join(DATABASE))?;
+        started(version, &home, &expected)?;
+    }
+    println!("{}: {}", version.name, load.stop()?);
+    live.stop()?;
+    Ok(())
+}
+
 /// Whose service the backups come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whose {

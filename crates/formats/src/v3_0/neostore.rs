@@ -179,6 +179,20 @@ impl Neostore {
         Ok(Self::identity(TimestampMs(creation_time), random, upgrade))
     }
 
+    /// The same 40 bytes of an identity; `None` if it is not one of a 3.0 store.
+    #[must_use]
+    pub fn encode_store_id(store_id: &StoreId) -> Option<[u8; 40]> {
+        let upgrade = store_id.upgrade?;
+        let words = [
+            store_id.creation_time.0.to_be_bytes(),
+            store_id.random.to_be_bytes(),
+            V0_A_7.to_be_bytes(),
+            upgrade.time.0.to_be_bytes(),
+            upgrade.tx_id.0.to_be_bytes(),
+        ];
+        words.as_flattened().first_chunk().copied()
+    }
+
     fn identity(creation_time: TimestampMs, random: i64, upgrade: StoreUpgrade) -> StoreId {
         StoreId {
             creation_time,

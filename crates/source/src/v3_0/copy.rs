@@ -270,16 +270,18 @@ impl HotCopy {
         for dir in dirs {
             let id = identity(&store_dir.join(&dir));
             match self.hold_index(&dir)? {
-                Ok(files) => {
+                Lucene::Whole(files) => {
                     self.index_dirs.push((dir, id));
                     for (path, held) in files {
                         self.entries.push(Entry::held(FileKind::Lucene, path, held)?);
                     }
                 }
-                Err(reason) if id.is_some() => {
-                    self.left_out.push(LeftOut { path: dir, reason: reason.to_owned() });
+                // Dropped since it was listed.
+                _ if id.is_none() => {}
+                other => {
+                    let reason = why_not(&other).to_owned();
+                    self.left_out.push(LeftOut { path: dir, reason });
                 }
-                Err(_) => {}
             }
         }
         for name in COUNTS {
@@ -306,17 +308,18 @@ impl HotCopy {
             for index in names(&store_dir.join(&root))? {
                 let dir = format!("{root}/{index}");
                 match self.hold_index(&dir)? {
-                    Ok(files) => {
+                    Lucene::Whole(files) => {
                         for (path, held) in files {
                             self.entries.push(Entry::held(FileKind::LegacyIndex, path, held)?);
                         }
                     }
+                    // A check point commits each: so all of it is in the log since the last one.
+                    Lucene::New => {}
                     // Deleted since it was listed.
-                    Err(_) if identity(&store_dir.join(&dir)).is_none() => {}
-                    Err(reason) => {
-                        let (path, what) =
-                            (store_dir.join(&dir), format!("legacy index: {reason}"));
-                        return Err(Error::Changed { path, what });
+                    _ if identity(&store_dir.join(&dir)).is_none() => {}
+                    other => {
+                        let (path, why) = (store_dir.join(&dir), why_not(&other));
+                        return Err(Error::Changed { path, what: format!("legacy index: {why}") });
                     }
                 }
             }
@@ -341,21 +344,18 @@ impl HotCopy {
         Err(Error::Changed { path, what })
     }
 
-    /// Opens every file of an index as part of one commit; or says why not.
-    #[expect(clippy::type_complexity, reason = "files with their paths, or a reason")]
-    fn hold_index(&self, dir: &str) -> Result<Result<Vec<(String, Held)>, &'static str>> {
+    /// Opens every file of an index as part of one commit.
+    fn hold_index(&self, dir: &str) -> Result<Lucene> {
         let held = self.entries.iter().filter(|entry| matches!(entry.content, Content::Held(_)));
         let room = LUCENE_FILES_MAX.saturating_sub(held.count());
         for _ in 0..LUCENE_TRIES {
             match hold_lucene(&self.database.store_dir, dir, room) {
-                Ok(Lucene::Whole(files)) => return Ok(Ok(files)),
                 Ok(Lucene::Changed) => {}
-                Ok(Lucene::No(reason)) => return Ok(Err(reason)),
                 Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
+                held => return held,
             }
         }
-        Ok(Err("a Lucene index that did not hold still"))
+        Ok(Lucene::Changed)
     }
 }
 
@@ -399,6 +399,15 @@ fn hold(database: &Database) -> Result<(Found, Arc<HeldLogs>, StoreId)> {
             Err(Error::LogPruned { .. }) if tries < START_TRIES => tries = tries.saturating_add(1),
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Why an index is not in the copy.
+fn why_not(found: &Lucene) -> &'static str {
+    match found {
+        Lucene::No(reason) => reason,
+        Lucene::New => "a Lucene index without a commit",
+        Lucene::Whole(_) | Lucene::Changed => "a Lucene index that did not hold still",
     }
 }
 
