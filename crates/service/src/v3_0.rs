@@ -37,9 +37,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: tokio::net::TcpStream) {
         let mut conversation = Conversation { shared, stream };
         conversation.run()
     });
-    match served.await {
-        Ok(Err(error)) => tracing::debug!(%error, "a conversation with Neo4j 3.0's tool ended"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = served.await {
+        tracing::debug!(%error, "a conversation with Neo4j 3.0's tool ended");
     }
 }
 

@@ -25,7 +25,12 @@ const BACKUP_LIMIT: Duration = Duration::from_secs(120);
 #[test]
 fn copies_of_3_0_by_its_own_tool_pass_and_damage_is_reported() {
     let _guard = one_at_a_time();
+    // In the ordinary run the program's own test does the like.
     for version in versions::under_test_3_0("copies of 3.0 by its own tool") {
+        if !versions::is_long_run() {
+            eprintln!("LONG RUN ONLY copies of 3.0 by its own tool on Neo4j {}", version.name);
+            continue;
+        }
         if let Err(error) = examine_all(&version) {
             panic!("{}: {error:#}", version.name);
         }
