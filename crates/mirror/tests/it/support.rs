@@ -41,6 +41,8 @@ fn info(file: &source::CopyFile) -> FileInfo {
         source::FileKind::Lucene => FileKind::Lucene,
         source::FileKind::Log => FileKind::Log,
         source::FileKind::Checkpoint => FileKind::Checkpoint,
+        source::FileKind::Counts => FileKind::Counts,
+        source::FileKind::LegacyIndex => FileKind::LegacyIndex,
     };
     FileInfo { id: file.id, kind, path: file.path.clone(), size_bytes: file.size_bytes }
 }

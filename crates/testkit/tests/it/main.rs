@@ -31,7 +31,7 @@ fn one_at_a_time() -> MutexGuard<'static, ()> {
 /// Goal: the load, the verdict and the checker agree with a real server, across a crash of it,
 /// and each kind of damage done on purpose is reported.
 /// Method: one server per version; damage by Cypher while it runs, and in a file when stopped. In the
-/// ordinary run it is 3.0 that is damaged, and copies of 5.26 that break a rule must be caught (cli).
+/// ordinary run copies of 5.26 that break a rule must be caught instead (cli).
 #[test]
 fn right_data_passes_and_damage_is_reported() {
     let test = "right_data_passes_and_damage_is_reported";
