@@ -4,7 +4,7 @@
 //!
 //! - Check points stand in the logs, among the transactions, and some point to a wrong place: recovery starts
 //!   at the newest one that can be believed.
-//! - What comes of the logs is one log, composed of theirs ([`ComposedLog`](composed::ComposedLog)): a check
+//! - What comes of the logs is one log, composed of theirs (`ComposedLog`): a check
 //!   point that points to its own place, then every transaction from where recovery starts.
 //! - `neostore` is read once as the copy begins, since recovery looks for that log where it says.
 //! - Counts are read at once and kept in memory. Legacy indexes are user data: without one there is no copy.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::follower::Follower;
 use testkit::load::{Expected, Load, LoadOptions};
 use testkit::program::Service;
 use testkit::seed::{SeedOptions, seed};
@@ -18,12 +19,14 @@ use crate::scene::{arg, copies, one_at_a_time, program};
 
 const DATABASE: &str = "graph.db";
 const BETWEEN: Duration = Duration::from_secs(2);
+/// Increments of a follower, each of a few transactions.
+const LEAST_FOLLOWED: usize = 50;
 const BACKUP_LIMIT: Duration = Duration::from_secs(120);
 
 /// Claim: a 3.0 database that is written to is backed up by our client from the server's own service and
 /// from ours beside it, each going on with what came from the other, and by the original tool from ours.
 /// Whatever comes of it is a database that real 3.0 recovers: by `restore`, and as it lies there. The
-/// original tool goes on with our client's. Method: a load with legacy indexes, indexes that come and go,
+/// original tool goes on with our client's. A follower has each transaction all the while. Method: a load with legacy indexes, indexes that come and go,
 /// short logs; what must be there is told by the writers.
 #[test]
 fn backups_of_3_0() {
@@ -43,6 +46,8 @@ fn examine(version: &Version) -> Result<()> {
     scene.back_up(theirs, &quiet, "full")?;
     scene.load()?;
     scene.back_up(ours, &quiet, "incremental")?;
+    let from = ours.to_string();
+    let follower = Follower::start(&program(), &["-host", &from, "-to", arg(&quiet)])?;
     for round in 0..copies(1, 10) {
         let to = scene.path(&format!("theirs-{round}"));
         scene.back_up(theirs, &to, "full")?;
@@ -65,6 +70,10 @@ fn examine(version: &Version) -> Result<()> {
         let expected = scene.by_the_tool(ours, &to)?;
         scene.by_hand(&to, &expected)?;
     }
+    let (followed, events) = (follower.durable(DATABASE).len(), follower.events());
+    let alarms: Vec<_> = events.iter().filter(|event| event.kind() == "alarm").collect();
+    ensure!(followed > LEAST_FOLLOWED && alarms.is_empty(), "{followed}, {alarms:?}");
+    follower.stop()?;
     let expected = scene.back_up(ours, &quiet, "incremental")?;
     if versions::is_long_run() {
         scene.restored(&quiet, &expected)?;

@@ -9,3 +9,4 @@ mod hostile;
 mod kit;
 mod patience;
 mod security;
+mod v3_0;
