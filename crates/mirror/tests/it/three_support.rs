@@ -30,6 +30,7 @@ const STORE_KINDS: [FileKind; 4] =
     [FileKind::Record, FileKind::Counts, FileKind::Lucene, FileKind::LegacyIndex];
 
 /// A server: its store, and its transactions from a copy's check point on.
+#[derive(Clone)]
 pub struct Three {
     neostore: Neostore,
     /// Of the store, in the order of their ids.
@@ -61,10 +62,16 @@ impl Three {
             add(store.file_name(), Vec::new());
         }
         let log = compose(&dir, neostore.log_version);
-        let mut reader = BatchReader::new(&log[HEADER_BYTES..], LogHeader::V6_SIZE_BYTES);
-        let batches: Vec<_> = std::iter::from_fn(|| reader.next_batch().unwrap()).collect();
+        let batches = batches(&log);
         assert!(batches.len() > 3, "{name}: {} transactions", batches.len());
         Self { neostore, files, log, batches }
+    }
+
+    /// The same with something more in its log.
+    pub fn with(&self, at: u64, bytes: &[u8]) -> Self {
+        let mut log = self.log.clone();
+        log.splice(at as usize..at as usize, bytes.iter().copied());
+        Self { batches: batches(&log), log, ..self.clone() }
     }
 
     /// The same with few files, of which `index` says which indexes they are of: where each operation of
@@ -164,9 +171,11 @@ impl Three {
             id: u32::try_from(self.files.len()).unwrap(),
             kind: FileKind::Log,
             path: self.log_name(),
-            size_bytes: last.end,
+            size_bytes: 0,
         };
-        bytes.push((log, self.log[..last.end as usize].to_vec()));
+        let is_all = transactions == self.batches.len();
+        let end = if is_all { self.log.len() } else { last.end as usize };
+        bytes.push((log, self.log[..end].to_vec()));
         bytes.iter_mut().for_each(|(file, bytes)| file.size_bytes = bytes.len() as u64);
         let files = bytes.iter().map(|(file, _)| file.clone()).collect();
         let start = TxId(first.tx_id.0 - 1);
@@ -186,8 +195,8 @@ impl Three {
     pub fn step(&self, after: &After) -> Step {
         let last = self.batches.last().unwrap();
         let from = after.last_tx.start_bytes.unwrap();
-        let file =
-            FileInfo { id: 0, kind: FileKind::Log, path: self.log_name(), size_bytes: last.end };
+        let size_bytes = self.log.len() as u64;
+        let file = FileInfo { id: 0, kind: FileKind::Log, path: self.log_name(), size_bytes };
         let transactions = last.tx_id.0 - after.last_tx.tx_id.0;
         let finished = self.finished(last, transactions, vec![file.clone()]);
         let bytes = self.log[from as usize..].to_vec();
@@ -200,6 +209,12 @@ impl Three {
         let after = mirror.after(DATABASE)?.unwrap();
         self.step(&after).run(&mirror)
     }
+}
+
+/// The transactions of a backup's log.
+pub fn batches(log: &[u8]) -> Vec<Batch> {
+    let mut reader = BatchReader::new(&log[HEADER_BYTES..], LogHeader::V6_SIZE_BYTES);
+    std::iter::from_fn(|| reader.next_batch().unwrap()).collect()
 }
 
 /// Where the transactions of a backup's log begin, but for its check point.
