@@ -219,7 +219,8 @@ impl Increment {
         let old = self.before.files.iter().find(|file| {
             file.area == Area::Transactions && file.path == info.path && version == end.version
         });
-        // A backup of Neo4j 3.0 has one log; a second would have to be removed by hand if we are killed.
+        // A backup of Neo4j 3.0 has one log; a second would have to be removed by hand if we are
+        // killed.
         if old.is_none() && Layout::of(&self.before.store_id) == Layout::Database {
             return refuse("is a second log");
         }

@@ -348,8 +348,8 @@ fn place_files(disk: &dyn Disk, dir: &Path, staged: &Path, entry: &DatabaseEntry
             disk.remove_file(&dir.join(old))?;
         }
     }
-    // A killed run may have made directories, and not have synced their names: what moves into one that is
-    // there would be lost with it.
+    // A killed run may have made directories, and not have synced their names: what moves into one
+    // that is there would be lost with it.
     sync_database_dirs(disk, dir)?;
     let mut files: Vec<_> = entry.files.iter().collect();
     // Without `neostore` no server takes it for a database.

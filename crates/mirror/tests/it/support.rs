@@ -252,8 +252,8 @@ fn is_3_0(session: &Session) -> bool {
     session.store_id.upgrade.is_some()
 }
 
-/// One file from an offset on, as its length shows at its end: block by block, the first one last. Blocks
-/// of a file that does not begin here have no hashes.
+/// One file from an offset on, as its length shows at its end: block by block, the first one last.
+/// Blocks of a file that does not begin here have no hashes.
 pub fn feed_unsized(
     sink: &dyn Sink,
     file: &FileInfo,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use client::Sink as _;
 use formats::txlog::{BatchReader, LogHeader};
 use formats::v3_0::{CheckPoint, Neostore, newest_check_points};
 use formats::{LogPosition, TxId};
@@ -25,8 +26,8 @@ pub fn files(dir: &Path) -> Vec<String> {
     names.filter(|name| !name.starts_with(".neo4j-backup")).collect()
 }
 
-/// What real 3.0 would begin recovery with: LOG_VERSION names a log whose last check point stands behind
-/// its header, points to itself, and is followed by these transactions to the file's end.
+/// What real 3.0 would begin recovery with: LOG_VERSION names a log whose last check point stands
+/// behind its header, points to itself, and is followed by these transactions to the file's end.
 fn require_recoverable(dir: &Path, transactions: &[TxId]) {
     let neostore = Neostore::decode(&std::fs::read(dir.join("neostore")).unwrap()).unwrap();
     let version = neostore.log_version;
@@ -45,7 +46,8 @@ fn require_recoverable(dir: &Path, transactions: &[TxId]) {
 }
 
 /// A full backup and its increment are the directory of a 3.0 database with our hidden files in it,
-/// byte for byte what the server sent; recovery would begin where it should, and `verify` is content.
+/// byte for byte what the server sent; recovery would begin where it should, and `verify` is
+/// content.
 #[test]
 fn a_backup_is_a_database_of_3_0() {
     for name in NAMES_3_0 {
@@ -114,8 +116,8 @@ fn check_point(server: &Three, offset_bytes: u64) -> [u8; CheckPoint::ENTRY_BYTE
     CheckPoint::encode(LogPosition { version, offset_bytes })
 }
 
-/// What is not as the last run left it, also in directories that are not the backup's, is noticed before
-/// anything is appended, and `verify` tells it.
+/// What is not as the last run left it, also in directories that are not the backup's, is noticed
+/// before anything is appended, and `verify` tells it.
 #[test]
 fn a_backup_that_was_changed_is_refused_untouched() {
     type Change = fn(&Path);
@@ -159,8 +161,8 @@ fn a_backup_that_was_changed_is_refused_untouched() {
     }
 }
 
-/// A full backup goes over a backup that a server was started on: what the server made goes with the old
-/// files, what is not of a database stays and is told.
+/// A full backup goes over a backup that a server was started on: what the server made goes with
+/// the old files, what is not of a database stays and is told.
 #[test]
 fn a_full_backup_removes_only_what_is_a_databases() {
     let server = Three::of("3.0.0/killed");
@@ -211,8 +213,8 @@ fn other_databases_are_refused_untouched() {
     }
 }
 
-/// The backup's last transaction comes again with another byte in it, at whatever place: the server has
-/// another history. Nothing has changed then.
+/// The backup's last transaction comes again with another byte in it, at whatever place: the server
+/// has another history. Nothing has changed then.
 #[test]
 fn another_history_is_refused_untouched() {
     let server = Three::of("3.0.7/killed");
@@ -233,8 +235,8 @@ fn another_history_is_refused_untouched() {
     server.increment(real(), dir.path()).unwrap();
 }
 
-/// A full copy whose log has a check point more, none, or one that points elsewhere, or whose `neostore`
-/// names another log: recovery would not begin where it should. It is never committed.
+/// A full copy whose log has a check point more, none, or one that points elsewhere, or whose
+/// `neostore` names another log: recovery would not begin where it should. It is never committed.
 #[test]
 fn a_log_that_recovery_would_not_read_from_its_beginning_is_refused() {
     let server = Three::of("3.0.0/killed");
@@ -297,7 +299,8 @@ fn a_log_that_recovery_would_not_read_from_its_beginning_is_refused() {
     server.present().back_up(real(), dir.path()).unwrap();
 }
 
-/// An increment that recovery would not read to its end, or that is not what was promised, changes nothing.
+/// An increment that recovery would not read to its end, or that is not what was promised, changes
+/// nothing.
 #[test]
 fn a_wrong_increment_is_refused_untouched() {
     let server = Three::of("3.0.0/killed");
@@ -349,6 +352,9 @@ fn a_wrong_increment_is_refused_untouched() {
         ("more bytes than are told of", nothing_new),
         ("less than the backup has", shorter(0)),
         ("less than the backup has, for more transactions", shorter(3)),
+        ("another last transaction, and none that is new", {
+            changed(&|step| step.finished.transactions = 0)
+        }),
         ("half of it", changed(&|step| step.bytes.clear())),
         ("a store file", changed(&|step| step.bytes[0].0.path = "neostore".to_owned())),
         ("another log", {
@@ -365,6 +371,15 @@ fn a_wrong_increment_is_refused_untouched() {
         drop(mirror);
         assert!(tree(dir.path()) == before, "{what}: it was touched");
     }
+    // Not even until the run ends: one that is killed could not remove it.
+    let mirror = Mirror::open_for_write(real(), dir.path(), Busy::Fail).unwrap();
+    let good = server.step(&after);
+    let increment = mirror.append(&good.session).unwrap();
+    let mut second = good.bytes[0].0.clone();
+    second.path = "neostore.transaction.db.1".to_owned();
+    increment.create_unsized(&second).unwrap_err();
+    assert!(tree(dir.path()) == before);
+    drop((increment, mirror));
     server.increment(real(), dir.path()).unwrap();
     assert!(verify(dir.path()).is_clean());
 }

@@ -1,5 +1,5 @@
-//! Whatever stops a backup of a Neo4j 3.0 server, the directory is the old backup or the new one. Its
-//! files move into their places one by one, among those of the old backup.
+//! Whatever stops a backup of a Neo4j 3.0 server, the directory is the old backup or the new one.
+//! Its files move into their places one by one, among those of the old backup.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -52,16 +52,27 @@ impl Servers {
         servers.next().unwrap()
     }
 
-    /// The next runs, without cleaning: an increment of what is there, a full backup of another server.
-    fn next_runs(&self, dir: &Path, what: &dyn Fn() -> String) {
+    /// The next runs, without cleaning: an increment of what is there, a full backup of another
+    /// server. By a process that goes on, or by new ones.
+    fn next_runs(&self, dir: &Path, goes_on: Option<Mirror>, what: &dyn Fn() -> String) {
+        let is_new = goes_on.is_none();
         let done = |entry: Result<DatabaseEntry, Error>| {
             let entry = entry.unwrap_or_else(|error| panic!("{error:?} {}", what()));
-            require_only(dir, &entry, what);
+            match is_new {
+                true => require_only(dir, &entry, what),
+                false => drop(require_whole(dir, &[Some(&entry)], what)),
+            }
+            entry
         };
+        let mirror = goes_on.unwrap_or_else(|| open(real(), dir).unwrap());
         if let Some(found) = state(dir) {
-            done(self.of(&found).increment(real(), dir));
+            done(self.of(&found).increment_into(&mirror));
         }
-        done(self.next.present().back_up(real(), dir));
+        let last = done(self.next.present().run(&mirror));
+        drop(mirror);
+        // What it could not remove at once is removed by the next.
+        drop(open(real(), dir).unwrap());
+        require_only(dir, &last, what);
     }
 }
 
@@ -76,18 +87,17 @@ impl Run {
         Some(copy.back_up(real(), dir).unwrap())
     }
 
-    fn run(
-        self,
-        servers: &Servers,
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-    ) -> Result<DatabaseEntry, Error> {
+    fn run(self, servers: &Servers, mirror: &Mirror) -> Result<DatabaseEntry, Error> {
         match self {
-            Self::First | Self::Full => servers.new.young().back_up(disk, dir),
-            Self::Increment => servers.old.increment(disk, dir),
-            Self::Again => servers.old.young().back_up(disk, dir),
+            Self::First | Self::Full => servers.new.young().run(mirror),
+            Self::Increment => servers.old.increment_into(mirror),
+            Self::Again => servers.old.young().run(mirror),
         }
     }
+}
+
+fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Mirror, Error> {
+    Mirror::open_for_write(disk, dir, Busy::Fail)
 }
 
 /// Where the backup is in a recorded directory.
@@ -131,8 +141,9 @@ fn require_only(dir: &Path, entry: &DatabaseEntry, what: &dyn Fn() -> String) {
     assert!(!fs::entries(dir).unwrap().iter().any(is_aside), "{}", what());
 }
 
-/// Stops the program, or lets the operation fail, at every operation of every run: the old backup or the
-/// new one is there, whole; the new one if success was told; and the next runs just work.
+/// Stops the program, or lets the operation fail, at every operation of every run: the old backup
+/// or the new one is there, whole; the new one if success was told; and the next runs just work,
+/// also those of a process that goes on.
 fn disturbed_at_every_operation(fault: Fault, runs: &[Run]) {
     let servers = Servers::new();
     for run in if is_long() { &RUNS } else { runs } {
@@ -145,7 +156,12 @@ fn disturbed_at_every_operation(fault: Fault, runs: &[Run]) {
             start.write_to(dir.path()).unwrap();
             let faulty = FaultDisk::new(fault, at);
             let to = backup(dir.path());
-            let done = run.run(&servers, Arc::new(faulty.clone()), &to);
+            let (done, mirror) = match open(Arc::new(faulty.clone()), &to) {
+                Ok(mirror) => (run.run(&servers, &mirror), Some(mirror)),
+                Err(error) => (Err(error), None),
+            };
+            // Half of the processes that can go on do.
+            let goes_on = mirror.filter(|_| fault != Fault::Kill && at.is_multiple_of(2));
             if faulty.count() <= at {
                 done.unwrap();
                 break;
@@ -168,7 +184,7 @@ fn disturbed_at_every_operation(fault: Fault, runs: &[Run]) {
                 }
             }
             seen.insert(is_new);
-            servers.next_runs(&to, &what);
+            servers.next_runs(&to, goes_on, &what);
         }
         let least = if *run == Run::Increment { 8 } else { 100 };
         assert!(at > least, "{run:?}: only {at} operations");
@@ -176,16 +192,19 @@ fn disturbed_at_every_operation(fault: Fault, runs: &[Run]) {
     }
 }
 
+/// The program is stopped.
 #[test]
 fn killed_at_every_operation() {
     disturbed_at_every_operation(Fault::Kill, &[Run::First, Run::Increment, Run::Full]);
 }
 
+/// An operation fails, once.
 #[test]
 fn a_device_fails_at_every_operation() {
     disturbed_at_every_operation(Fault::FailOnce(FaultKind::Device), &[Run::Increment, Run::Full]);
 }
 
+/// There is no space, once; that is what is told.
 #[test]
 fn a_disk_is_full_at_every_operation() {
     disturbed_at_every_operation(Fault::FailOnce(FaultKind::NoSpace), &[Run::Increment]);
@@ -230,9 +249,9 @@ impl Runs {
     }
 }
 
-/// A power failure at every operation of a first backup, an increment and a full backup of another server:
-/// the old backup or the new one is there, and the new one once success was told, however much of what was
-/// not synced has survived; and the next runs just work.
+/// A power failure at every operation of a first backup, an increment and a full backup of another
+/// server: the old backup or the new one is there, and the new one once success was told, however
+/// much of what was not synced has survived; and the next runs just work.
 #[test]
 fn power_fails_at_every_operation() {
     let runs = Runs::new();
@@ -248,7 +267,7 @@ fn power_fails_at_every_operation() {
             let what = || failure.what();
             let found = require_whole(&dir, &runs.expected(failure.at), &what);
             seen.insert((runs.told(failure.at), found));
-            runs.servers.next_runs(&dir, &what);
+            runs.servers.next_runs(&dir, None, &what);
         },
     );
     assert!(checked > 150, "only {checked} images");
@@ -256,9 +275,9 @@ fn power_fails_at_every_operation() {
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), both, "both outcomes of each run");
 }
 
-/// A run is killed or fails at any of its operations, and the power in the middle of the next one, which
-/// completes the roll-forward or removes what is left: what the first left in memory only is not taken for
-/// durable. An ordinary run tries one of `each` operations.
+/// A run is killed or fails at any of its operations, and the power in the middle of the next one,
+/// which completes the roll-forward or removes what is left: what the first left in memory only is
+/// not taken for durable. An ordinary run tries one of `each` operations.
 fn power_fails_after(run: Run, fault: Fault, each: usize) {
     let each = if is_long() { 1 } else { each };
     let servers = Servers::new();
@@ -272,7 +291,7 @@ fn power_fails_after(run: Run, fault: Fault, each: usize) {
         let to = backup(dir.path());
         let history = History::of(dir.path()).unwrap();
         let (faulty, disk) = faulty(&history, fault, at);
-        let done = run.run(&servers, disk, &to);
+        let done = open(disk, &to).and_then(|mirror| run.run(&servers, &mirror));
         if faulty.count() <= at {
             done.unwrap();
             break;
@@ -284,7 +303,7 @@ fn power_fails_after(run: Run, fault: Fault, each: usize) {
         }
         let failed = history.count();
         let after = state(&to);
-        drop(Mirror::open_for_write(history.disk(real()), &to, Busy::Fail).unwrap());
+        drop(open(history.disk(real()), &to).unwrap());
         let opened = history.count();
         checked += at_every_operation(
             &history,
@@ -300,7 +319,7 @@ fn power_fails_after(run: Run, fault: Fault, each: usize) {
                 };
                 require_whole(&backup(failure.dir), &expected, &what);
                 if failure.at == opened {
-                    servers.next_runs(&backup(failure.dir), &what);
+                    servers.next_runs(&backup(failure.dir), None, &what);
                 }
             },
         );
@@ -308,26 +327,31 @@ fn power_fails_after(run: Run, fault: Fault, each: usize) {
     assert!(checked > 10, "only {checked} images");
 }
 
+/// There was no backup before.
 #[test]
 fn power_fails_after_a_killed_first_backup() {
     power_fails_after(Run::First, Fault::Kill, 7);
 }
 
+/// What a killed increment appended is not durable, nor cut off.
 #[test]
 fn power_fails_after_a_killed_increment() {
     power_fails_after(Run::Increment, Fault::Kill, 1);
 }
 
+/// The same after a failure, which may lose what a sync was to save.
 #[test]
 fn power_fails_after_a_failed_increment() {
     power_fails_after(Run::Increment, Fault::FailOnce(FaultKind::Device), 1);
 }
 
+/// The old backup and the new one are in the same directory.
 #[test]
 fn power_fails_after_a_killed_full_backup() {
     power_fails_after(Run::Full, Fault::Kill, 3);
 }
 
+/// The same after a failure, which may lose what a sync was to save.
 #[test]
 fn power_fails_after_a_failed_full_backup() {
     power_fails_after(Run::Full, Fault::FailOnce(FaultKind::Device), 7);

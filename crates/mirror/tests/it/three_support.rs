@@ -74,8 +74,8 @@ impl Three {
         Self { batches: batches(&log), log, ..self.clone() }
     }
 
-    /// The same with few files, of which `index` says which indexes they are of: where each operation of
-    /// the disk is tried.
+    /// The same with few files, of which `index` says which indexes they are of: where each
+    /// operation of the disk is tried.
     pub fn few_files(name: &str, index: &str) -> Self {
         let mut server = Self::of(name);
         server.files.retain(|(file, _)| match file.kind {
@@ -190,8 +190,8 @@ impl Three {
         Copy { session, finished: self.finished(last, transactions as u64, files), bytes }
     }
 
-    /// What an increment brings that ends with the server's last transaction: from the backup's last
-    /// one on, which comes again.
+    /// What an increment brings that ends with the server's last transaction: from the backup's
+    /// last one on, which comes again.
     pub fn step(&self, after: &After) -> Step {
         let last = self.batches.last().unwrap();
         let from = after.last_tx.start_bytes.unwrap();
@@ -205,9 +205,13 @@ impl Three {
 
     /// A whole incremental run.
     pub fn increment(&self, disk: Arc<dyn Disk>, dir: &Path) -> Result<DatabaseEntry, Error> {
-        let mirror = Mirror::open_for_write(disk, dir, Busy::Fail)?;
+        self.increment_into(&Mirror::open_for_write(disk, dir, Busy::Fail)?)
+    }
+
+    /// One of several of a process.
+    pub fn increment_into(&self, mirror: &Mirror) -> Result<DatabaseEntry, Error> {
         let after = mirror.after(DATABASE)?.unwrap();
-        self.step(&after).run(&mirror)
+        self.step(&after).run(mirror)
     }
 }
 

@@ -60,7 +60,8 @@ impl Restored {
         restore::restore(disk, &self.backup(), &options, &|_| (), &AtomicBool::new(false))
     }
 
-    /// Fails unless the database's directory is the backup's, but for what is ours, its log cut there.
+    /// Fails unless the database's directory is the backup's, but for what is ours, its log cut
+    /// there.
     fn assert_is(&self, end: usize) {
         let mut expected = tree(&self.backup());
         expected.retain(|(path, _)| !path.to_str().unwrap().starts_with(".neo4j-backup"));
@@ -77,8 +78,8 @@ impl Restored {
     }
 }
 
-/// A restored database is one directory with the very files of the backup, none of ours among them, and
-/// there is no directory for its logs.
+/// A restored database is one directory with the very files of the backup, none of ours among them,
+/// and there is no directory for its logs.
 #[test]
 fn everything_is_in_one_directory() {
     for name in NAMES_3_0 {
@@ -95,7 +96,8 @@ fn everything_is_in_one_directory() {
     }
 }
 
-/// To every transaction that is possible: all is as in the backup, its log cut behind that transaction.
+/// To every transaction that is possible: all is as in the backup, its log cut behind that
+/// transaction.
 #[test]
 fn to_any_transaction() {
     let restored = Restored::new(Three::of("3.0.0/killed"));
@@ -134,7 +136,8 @@ fn an_existing_database_is_moved_aside() {
     assert_eq!(names(&restored.data()), ["databases", "neo4j-backup-replaced"]);
 }
 
-/// One byte of any file is another, or the file is gone: nothing is restored, an old database stays.
+/// One byte of any file is another, or the file is gone: nothing is restored, an old database
+/// stays.
 #[test]
 fn a_damaged_backup_is_not_restored() {
     let restored = Restored::new(Three::few_files("3.0.0/killed", "index/lucene/1"));
@@ -165,8 +168,8 @@ fn a_damaged_backup_is_not_restored() {
     restored.assert_is_all();
 }
 
-/// A restore that is killed at any of its operations leaves the old database, the new one or none; the
-/// next run undoes what was half done, and restores; old files are never lost.
+/// A restore that is killed at any of its operations leaves the old database, the new one or none;
+/// the next run undoes what was half done, and restores; old files are never lost.
 #[test]
 fn killed_at_every_operation() {
     let restored = Restored::new(Three::few_files("3.0.0/killed", "index/lucene/1"));
