@@ -36,6 +36,7 @@ const RUNS: [Run; 4] = [Run::First, Run::Increment, Run::Full, Run::Again];
 const PAGES: &str = ".neo4j-backup.pages";
 /// What an ordinary run tries each of. Renames of single files are many.
 const DECIDES_HERE: [&str; 3] = ["remove", "directory", ".json"];
+
 impl Servers {
     fn new() -> Self {
         Self {
