@@ -75,6 +75,10 @@ pub(crate) fn check_increment(
         let what = format!("the log goes on with {found}, the backup ended with {}", old.tx_id);
         return corrupt(path, Some(from.offset_bytes), what);
     }
+    if scan.between_bytes > 0 {
+        let what = "a check point stands among the transactions".to_owned();
+        return corrupt(path, Some(from.offset_bytes), what);
+    }
     let new = after.transactions.saturating_sub(before.transactions);
     let found = scan.last.map(LastTx::from);
     if found != Some(after.last_tx)
@@ -106,20 +110,28 @@ impl Check<'_> {
         let from = self.entry.checkpoint.position;
         let mut last_good: LastGood = None;
         let sizes = log_sizes(self.entry);
+        let is_3_0 = Layout::of(&self.entry.store_id) == Layout::Database;
+        // Where the next batch must begin, and where one does not.
+        let mut next = LOG_START_BYTES as u64;
         let mut gap = None;
         let mut visit = |version, batch: &Batch| {
-            if last_good.is_some_and(|(v, end, _)| v == version && end != batch.start) {
-                gap = gap.or(last_good);
+            if is_3_0 && batch.start != next {
+                gap.get_or_insert((next, last_good));
             }
+            next = batch.end;
             last_good = Some((version, batch.end, batch.tx_id));
         };
         let store_id = &self.entry.store_id;
         let scanned = scan_logs(self.log_dir, &sizes, from, store_id, &mut visit);
+        let is_whole = scanned.as_ref().is_ok_and(|scan| scan.clean_end);
+        if is_3_0 && is_whole && sizes.values().next_back() != Some(&next) {
+            gap.get_or_insert((next, last_good));
+        }
         // Recovery of 3.0 takes the last check point, wherever it points.
-        if let Some((version, end, tx_id)) = gap {
+        if let Some((offset, after)) = gap {
             let what = "a check point follows, so that recovery would not begin where it should";
-            let path = log_path(self.log_dir, version);
-            self.log(path, Some(end), Some(tx_id), what.to_owned());
+            let (path, after) = (log_path(self.log_dir, from.version), after.map(|(_, _, id)| id));
+            self.log(path, Some(offset), after, what.to_owned());
         }
         match scanned {
             Ok(scan) => self.compare(&scan),

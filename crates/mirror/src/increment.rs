@@ -19,7 +19,7 @@ use source::{LOG_PREFIX, LogReader, LogSizes, log_path};
 use wire::api::{FileInfo, FileKind, Session};
 
 use crate::backup::locate;
-use crate::layout::{Area, FILE_MODE};
+use crate::layout::{Area, FILE_MODE, Layout};
 use crate::manifest::{FileEntry, HASH_BYTES};
 use crate::mirror::Inner;
 use crate::staged::{Outcome, require_space};
@@ -193,6 +193,15 @@ impl Increment {
         if newest != Some(finished.last_tx.end.version) {
             return Err(Error::untrusted("log files that the last transaction does not reach"));
         }
+        // Then nothing is read.
+        if finished.transactions == 0 && entry.last_tx != self.before.last_tx {
+            return Err(Error::untrusted("another last transaction, and none that is new"));
+        }
+        // In Neo4j 3.0 what follows it could be a check point, which recovery would take.
+        let is_3_0 = Layout::of(&entry.store_id) == Layout::Database;
+        if is_3_0 && sizes.values().next_back() != Some(&entry.last_tx.end.offset_bytes) {
+            return Err(Error::untrusted("a log that does not end with the last transaction"));
+        }
         Ok(())
     }
 
@@ -210,6 +219,11 @@ impl Increment {
         let old = self.before.files.iter().find(|file| {
             file.area == Area::Transactions && file.path == info.path && version == end.version
         });
+        // A backup of Neo4j 3.0 has one log; a second would have to be removed by hand if we are
+        // killed.
+        if old.is_none() && Layout::of(&self.before.store_id) == Layout::Database {
+            return refuse("is a second log");
+        }
         let old_bytes = old.map_or(0, |old| old.size_bytes);
         if size_bytes < old_bytes {
             return refuse("is shorter than the backup's");

@@ -184,6 +184,7 @@ pub(crate) fn is_database_file(path: &Path) -> bool {
     first.is_some_and(|first| {
         first.starts_with("neostore")
             || first.starts_with("index.db")
+            || first == "store_lock"
             || DATABASE_DIRS.contains(&&*first)
     })
 }

@@ -348,6 +348,9 @@ fn place_files(disk: &dyn Disk, dir: &Path, staged: &Path, entry: &DatabaseEntry
             disk.remove_file(&dir.join(old))?;
         }
     }
+    // A killed run may have made directories, and not have synced their names: what moves into one
+    // that is there would be lost with it.
+    sync_database_dirs(disk, dir)?;
     let mut files: Vec<_> = entry.files.iter().collect();
     // Without `neostore` no server takes it for a database.
     files.sort_by_key(|file| file.path == METADATA_STORE);
@@ -364,14 +367,18 @@ fn place_files(disk: &dyn Disk, dir: &Path, staged: &Path, entry: &DatabaseEntry
         disk.rename(&from, &to)?;
     }
     for name in DATABASE_DIRS {
-        let path = dir.join(name);
-        remove_empty_dirs(disk, &path)?;
-        if path.is_dir() {
-            fs::sync_tree(disk, &path)?;
-        }
+        remove_empty_dirs(disk, &dir.join(name))?;
     }
+    sync_database_dirs(disk, dir)?;
     disk.sync_dir(dir)?;
     fs::sync_tree(disk, staged)?;
+    Ok(())
+}
+
+fn sync_database_dirs(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    for path in DATABASE_DIRS.map(|name| dir.join(name)).iter().filter(|path| path.is_dir()) {
+        fs::sync_tree(disk, path)?;
+    }
     Ok(())
 }
 

@@ -254,7 +254,13 @@ struct Joined {
 
 impl Joined {
     fn new(from: LogPosition) -> Self {
-        let scan = LogScan { last: None, transactions: 0, files: Vec::new(), clean_end: true };
+        let scan = LogScan {
+            last: None,
+            transactions: 0,
+            files: Vec::new(),
+            clean_end: true,
+            between_bytes: 0,
+        };
         let chain = Chain::start_anywhere();
         Self { chain, scan, first: None, expected: from.version, position: from }
     }
@@ -285,6 +291,7 @@ impl Joined {
         self.position = scanner.position;
         self.scan.last = scanner.last.or(self.scan.last);
         self.scan.transactions = self.scan.transactions.saturating_add(scanner.transactions);
+        self.scan.between_bytes = self.scan.between_bytes.saturating_add(scanner.between_bytes);
         self.scan.files.push((version, offset_bytes));
         if is_newest {
             self.scan.clean_end = end.is_clean(&held)?;

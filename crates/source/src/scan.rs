@@ -39,6 +39,8 @@ pub struct LogScan {
     pub files: Vec<(LogVersion, u64)>,
     /// Whether nothing but zeros follows the last batch.
     pub clean_end: bool,
+    /// How many bytes stand before batches that are of none: check points of Neo4j 3.0.
+    pub between_bytes: u64,
 }
 
 /// What each batch is shown to as it is read.
@@ -81,7 +83,8 @@ pub fn scan_logs(
     if files.is_empty() {
         return Err(Error::LogPruned { path: log_path(log_dir, from.version) });
     }
-    Ok(LogScan { last: scanner.last, transactions: scanner.transactions, files, clean_end })
+    let Scanner { last, transactions, between_bytes, .. } = scanner;
+    Ok(LogScan { last, transactions, files, clean_end, between_bytes })
 }
 
 /// The path of a transaction log file.
@@ -227,6 +230,8 @@ pub struct Scanner {
     pub first_tx: Option<TxId>,
     /// Batches so far.
     pub transactions: u64,
+    /// Bytes before batches that are of none.
+    pub between_bytes: u64,
     /// Whether a batch that is being written follows.
     pub is_unfinished: bool,
     /// Where the batches are: one for each file, but where check points of 3.0 stand between them.
@@ -251,6 +256,7 @@ impl Scanner {
             last: None,
             first_tx: None,
             transactions: 0,
+            between_bytes: 0,
             is_unfinished: false,
             runs: Vec::new(),
         }
@@ -302,6 +308,8 @@ impl Scanner {
 
     fn take(&mut self, held: &Held, batch: &Batch, visit: Visit<'_>) -> Result<()> {
         self.chain.check(batch).map_err(Error::format(held.path()))?;
+        let between = batch.start.saturating_sub(self.position.offset_bytes);
+        self.between_bytes = self.between_bytes.saturating_add(between);
         self.position.offset_bytes = batch.end;
         let version = self.position.version;
         match self.runs.last_mut() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use client::Sink as _;
 use fs::fault::{Fault, FaultKind, History, Replay, Survival};
 use fs::{Busy, Disk};
-use mirror::{Backup, DatabaseEntry, Error, Mirror, Reason};
+use mirror::{DatabaseEntry, Error, Mirror, Reason};
 
 use crate::power::*;
 use crate::support::*;
@@ -26,15 +26,6 @@ fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Mirror, Error> {
 /// Where the backup is in a recorded directory.
 fn backup(root: &Path) -> PathBuf {
     root.join("backup")
-}
-
-/// The backup that there is.
-fn state(dir: &Path) -> Option<DatabaseEntry> {
-    match Backup::open(dir) {
-        Ok(backup) => backup.manifest().database("neo4j").cloned(),
-        Err(Error::NotABackup { .. }) => None,
-        Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
-    }
 }
 
 /// A server's past and present, and runs that bring them into a backup.
@@ -110,16 +101,6 @@ impl Server {
         }
         assert_eq!(mark(dir), Some(7), "{}", what());
     }
-}
-
-/// When files last changed is another thing after a power failure, and on another disk.
-fn is_same(one: Option<&DatabaseEntry>, other: Option<&DatabaseEntry>) -> bool {
-    let timeless = |entry: &DatabaseEntry| {
-        let mut entry = entry.clone();
-        entry.files.iter_mut().for_each(|file| file.changed = None);
-        entry
-    };
-    one.map(timeless) == other.map(timeless)
 }
 
 /// Fails unless one of these is there, with all its bytes. Says which.

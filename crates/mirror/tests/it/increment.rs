@@ -244,13 +244,14 @@ fn a_wrong_increment_is_refused_untouched() {
         Step::of(NAMES[1], &mirror.after("neo4j").unwrap().unwrap(), "neo4j")
     };
     type Change = fn(&mut Step);
-    let changes: [(&str, Change); 9] = [
+    let changes: [(&str, Change); 10] = [
         ("another store", |step| step.session.store_id.random ^= 1),
         ("another database", |step| step.session.database = "other".to_owned()),
         ("other bytes before the end", |step| step.bytes[0].2[10] ^= 1),
         ("other bytes behind it", |step| step.bytes[0].2[1200] ^= 1),
         ("a later end", |step| step.finished.last_tx.tx_id.0 += 1),
         ("another number", |step| step.finished.transactions += 1),
+        ("a later end, and nothing that is new", |step| step.finished.transactions = 0),
         ("a store file", |step| {
             step.bytes[0].0.path = "neostore".to_owned();
             step.bytes[0].0.kind = wire::api::FileKind::Record;

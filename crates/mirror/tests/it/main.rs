@@ -9,4 +9,7 @@ mod increment;
 mod power;
 mod refuse;
 mod support;
+mod three;
+mod three_crash;
+mod three_support;
 mod verify;

@@ -163,7 +163,10 @@ impl Copy {
 
     pub fn feed(&self, staged: &Staged) -> Result<(), Error> {
         let block_bytes = self.session.block_bytes;
-        let feed = |(file, bytes): &(_, Vec<_>)| feed_file(staged, file, bytes, block_bytes);
+        let feed = |(file, bytes): &(_, Vec<_>)| match is_3_0(&self.session) {
+            true => feed_unsized(staged, file, 0, bytes, block_bytes),
+            false => feed_file(staged, file, bytes, block_bytes),
+        };
         self.bytes.iter().try_for_each(feed)
     }
 }
@@ -246,12 +249,61 @@ pub fn feed_file(
     staged.complete(file.id, bytes.len() as u64).map_err(down)
 }
 
+/// Whether a session is of a Neo4j 3.0 server's own service, which tells no lengths.
+fn is_3_0(session: &Session) -> bool {
+    session.store_id.upgrade.is_some()
+}
+
+/// One file from an offset on, as its length shows at its end: block by block, the first one last.
+/// Blocks of a file that does not begin here have no hashes.
+pub fn feed_unsized(
+    sink: &dyn Sink,
+    file: &FileInfo,
+    from: u64,
+    bytes: &[u8],
+    block_bytes: u64,
+) -> Result<(), Error> {
+    let down = |e: client::SinkError| *e.downcast::<Error>().unwrap();
+    sink.create_unsized(&FileInfo { size_bytes: 0, ..file.clone() }).map_err(down)?;
+    let mut blocks: Vec<_> =
+        (from..).step_by(block_bytes as usize).zip(bytes.chunks(block_bytes as usize)).collect();
+    if from == 0 && !blocks.is_empty() {
+        blocks.rotate_left(1);
+    }
+    for (at, block) in blocks {
+        sink.write_at(file.id, at, block).map_err(down)?;
+        if from == 0 {
+            sink.block(file.id, at, *blake3::hash(block).as_bytes()).map_err(down)?;
+        }
+    }
+    sink.complete(file.id, from + bytes.len() as u64).map_err(down)
+}
+
 pub fn verify(dir: &Path) -> mirror::Report {
     mirror::verify(&Backup::open(dir).unwrap(), &|_| ()).unwrap()
 }
 
 pub fn real() -> Arc<dyn Disk> {
     RealDisk::new()
+}
+
+/// The backup of the one database that there is.
+pub fn state(dir: &Path) -> Option<DatabaseEntry> {
+    match Backup::open(dir) {
+        Ok(backup) => backup.manifest().databases.first().cloned(),
+        Err(Error::NotABackup { .. }) => None,
+        Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
+    }
+}
+
+/// When files last changed is another thing after a power failure, and on another disk.
+pub fn is_same(one: Option<&DatabaseEntry>, other: Option<&DatabaseEntry>) -> bool {
+    let timeless = |entry: &DatabaseEntry| {
+        let mut entry = entry.clone();
+        entry.files.iter_mut().for_each(|file| file.changed = None);
+        entry
+    };
+    one.map(timeless) == other.map(timeless)
 }
 
 /// All names and contents under a directory, for "nothing has changed".
@@ -401,6 +453,10 @@ impl Step {
         let down = |e: client::SinkError| *e.downcast::<Error>().unwrap();
         let increment = mirror.append(&self.session)?;
         for (file, from, bytes) in &self.bytes {
+            if is_3_0(&self.session) {
+                feed_unsized(&increment, file, *from, bytes, self.session.block_bytes)?;
+                continue;
+            }
             increment.create(file).map_err(down)?;
             for (index, piece) in bytes.chunks(30_000).enumerate() {
                 let at = from + index as u64 * 30_000;

@@ -12,6 +12,11 @@ mod refuse;
 #[path = "../../../mirror/tests/it/support.rs"]
 mod support;
 
+mod three;
+#[allow(dead_code, reason = "shared with the tests of mirror, which use all of it")]
+#[path = "../../../mirror/tests/it/three_support.rs"]
+mod three_support;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
