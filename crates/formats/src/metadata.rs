@@ -10,7 +10,7 @@
 //! A slot is u8 in use, u64 value. It holds no transaction id and no log position: those come from
 //! the checkpoint and the logs. Source: `MetaDataStore`, `MetaDataLayout`, 5.26. Evidence: every
 //! fixture's file is encoded to the same bytes; the names of stores before 5.0 are inferred. That of
-//! 3.0 is [`Neostore`](crate::v3_0::Neostore).
+//! 3.0 is [`Neostore`].
 
 use crate::v3_0::{Neostore, store_version_name};
 use crate::{Error, LogVersion, Result, StoreId};
