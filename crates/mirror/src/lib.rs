@@ -34,6 +34,13 @@
 //! A writer holds the lock, and before anything else completes a roll-forward that an earlier run
 //! did not finish, then removes stale staging and trash. So a killed run hinders nobody.
 //!
+//! # Neo4j 3.0
+//!
+//! The backup of a 3.0 database is that database's directory: its files, the log among them, lie in the
+//! directory itself, beside the names of ours. When it is committed, what is left of the old backup is removed
+//! and staged files are renamed into their places one by one, `neostore` last. So a reader looks for each
+//! file where it was staged, and else in its place. There is one such database in a directory, and no other.
+//!
 //! # Increments
 //!
 //! An [`Increment`] appends to the newest log file in place, and makes newer ones beside it. Bytes
