@@ -24,8 +24,9 @@ pub(crate) const FILE_MODE: u32 = 0o600;
 /// Names that our own runs may leave in a directory that has no manifest yet.
 pub(crate) const LEFTOVERS: [&str; 5] =
     [LOCK_NAME, STAGED_NAME, TRASH_NAME, PAGES_NAME, MANIFEST_ASIDE_NAME];
-/// The directories in one of Neo4j 3.0's databases.
-pub(crate) const DATABASE_DIRS: [&str; 2] = ["schema", "index"];
+/// The directories in one of Neo4j 3.0's databases. The last has an embedded database's log, as the original
+/// backup tool leaves it.
+pub(crate) const DATABASE_DIRS: [&str; 3] = ["schema", "index", "logs"];
 /// How many names of a foreign directory a message tells.
 const FOUND_MAX: usize = 5;
 

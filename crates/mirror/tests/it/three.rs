@@ -169,7 +169,8 @@ fn a_full_backup_removes_only_what_is_a_databases() {
     let dir = backed_up(&server);
     let dir = dir.path();
     let index = "schema/index/lucene/9/1/_0.cfs";
-    let servers = ["neostore.id", "neostore.transaction.db.1", index, "store_lock"];
+    let servers =
+        ["neostore.id", "neostore.transaction.db.1", index, "store_lock", "logs/debug.log"];
     let users = ["letters", "mine/neostore"];
     for name in servers.iter().chain(&users) {
         std::fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
