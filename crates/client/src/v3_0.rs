@@ -34,8 +34,6 @@ use response::{Connection, Part, Response};
 pub(crate) const DATABASE: &str = "graph.db";
 /// A BLAKE3 is made for each block of so many bytes.
 const BLOCK_BYTES: u64 = 1 << 20;
-/// The server looks at offsets in a log with 32 bits.
-const LOG_BYTES_MAX: u64 = i32::MAX as u64;
 /// How long the server may take for its next frame, as the original has it: it writes all its changes to the
 /// disk before the first.
 const PATIENCE: Duration = Duration::from_mins(20);

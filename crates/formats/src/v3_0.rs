@@ -28,6 +28,7 @@
 mod batch;
 mod check_point;
 mod command;
+mod composed_log;
 mod counts;
 mod entry;
 mod index_config;
@@ -41,6 +42,7 @@ mod store_files;
 pub(crate) use batch::read_item;
 pub use check_point::CheckPoint;
 pub use command::Command;
+pub use composed_log::{COMPOSED_LOG_START_BYTES, LOG_BYTES_MAX, composed_log_start};
 pub use counts::CountsFile;
 pub use entry::{Commit, Entry, EntryReader, Start};
 pub use index_config::{IndexConfig, LegacyIndex};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use formats::checkpoint::{Tail, decode_file};
 use formats::txlog::{Batch, LogHeader};
-use formats::v3_0::CheckPoint;
+use formats::v3_0::{COMPOSED_LOG_START_BYTES, CheckPoint};
 use formats::{LogPosition, LogVersion, TxId};
 use source::{LogReader, LogScan, log_path, scan_logs};
 
@@ -18,8 +18,6 @@ use crate::{DatabaseEntry, Error, LastTx, Result};
 /// Neo4j rotates a checkpoint file at 1 MiB; a much larger one is none of its.
 const CHECKPOINT_FILE_BYTES_MAX: u64 = 64 << 20;
 const CHECKPOINT_PREFIX: &str = "checkpoint.";
-/// Header and check point of a log of Neo4j 3.0.
-const LOG_START_BYTES: usize = 16 + CheckPoint::ENTRY_BYTES;
 
 /// Everything that is wrong with the logs in a directory, measured by what the entry says.
 pub(crate) fn findings(log_dir: &Path, entry: &DatabaseEntry) -> Vec<Finding> {
@@ -112,7 +110,7 @@ impl Check<'_> {
         let sizes = log_sizes(self.entry);
         let is_3_0 = Layout::of(&self.entry.store_id) == Layout::Database;
         // Where the next batch must begin, and where one does not.
-        let mut next = LOG_START_BYTES as u64;
+        let mut next = COMPOSED_LOG_START_BYTES as u64;
         let mut gap = None;
         let mut visit = |version, batch: &Batch| {
             if is_3_0 && batch.start != next {
@@ -235,7 +233,7 @@ impl Check<'_> {
     fn recovery_start(&mut self) {
         let position = self.entry.checkpoint.position;
         let path = log_path(self.log_dir, position.version);
-        let mut start = [0; LOG_START_BYTES];
+        let mut start = [0; COMPOSED_LOG_START_BYTES];
         let read = std::fs::File::open(&path).and_then(|file| file.read_exact_at(&mut start, 0));
         if let Err(error) = read {
             return self.checkpoint_finding(path, None, &error.to_string());
@@ -246,7 +244,7 @@ impl Check<'_> {
             let what = "not the one log that the backup has, or of another number";
             return self.checkpoint_finding(path, Some(0), what);
         }
-        let (_, entry) = start.split_at(LOG_START_BYTES - CheckPoint::ENTRY_BYTES);
+        let (_, entry) = start.split_at(COMPOSED_LOG_START_BYTES - CheckPoint::ENTRY_BYTES);
         if *entry != CheckPoint::encode(position) {
             let what = "no check point that points to its own place";
             self.checkpoint_finding(path, Some(LogHeader::V6_SIZE_BYTES), what);

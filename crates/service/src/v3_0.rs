@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use formats::TxId;
-use formats::v3_0::{CheckPoint, Neostore};
+use formats::v3_0::{COMPOSED_LOG_START_BYTES, Neostore};
 use wire::api::{DatabaseState, ErrorCode, ErrorDetail};
 use wire::v3_0::{Encoder, Failure, Request, RequestDecoder};
 
@@ -21,8 +21,6 @@ use crate::routes::Shared;
 
 /// The first byte of a request: the length of one is far below 16 MiB.
 pub(crate) const FIRST_BYTE: u8 = 0;
-/// Before the first transaction of a copy's log.
-const LOG_BEGINNING_BYTES: u64 = 16 + CheckPoint::ENTRY_BYTES as u64;
 const READ_BYTES: usize = 256 << 10;
 /// A tool may take its time between two requests, and while it starts a database.
 const IDLE: Duration = Duration::from_mins(20);
@@ -157,7 +155,7 @@ impl Conversation {
         encoder.store_id(&store_id);
         let read = |at, buf: &mut [u8]| copy.read_at(log.id, at, buf);
         let send = |encoder: &mut Encoder, bytes: &[u8]| encoder.transactions(bytes);
-        let range = LOG_BEGINNING_BYTES.min(log.size_bytes)..log.size_bytes;
+        let range = (COMPOSED_LOG_START_BYTES as u64).min(log.size_bytes)..log.size_bytes;
         sent_bytes += told_no_more(self.send(encoder, range, read, send))?;
         let (files, last_tx_id) = (files.len(), finished.last_tx.tx_id.0);
         tracing::info!(

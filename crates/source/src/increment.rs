@@ -296,6 +296,28 @@ pub(crate) fn is_same(batch: &Batch, last_tx: &LastTx) -> bool {
         == (last_tx.tx_id, last_tx.checksum, last_tx.commit_time)
 }
 
+/// The server has another transaction in the place of the backup's last.
+pub(crate) fn other_transaction(found: &Batch, last_tx: &LastTx) -> String {
+    format!(
+        "transaction {} has checksum {} and commit time {} ms at offset {}, in the backup checksum {} and \
+         commit time {} ms",
+        found.tx_id,
+        found.checksum,
+        found.commit_time.0,
+        found.start,
+        last_tx.checksum,
+        last_tx.commit_time.0
+    )
+}
+
+/// The server has no such transaction yet as the backup's last.
+pub(crate) fn ends_before(last: TxId, last_tx: &LastTx) -> String {
+    let LastTx { tx_id, checksum, .. } = last_tx;
+    format!(
+        "the server's last transaction is {last}, the backup's is {tx_id} (checksum {checksum})"
+    )
+}
+
 /// Why the backup's last transaction is not where it was: all logs are read for it.
 fn explain(database: &Database, last_tx: &LastTx, store_id: &StoreId) -> Result<Error> {
     let mut last: Option<TxId> = None;
@@ -320,25 +342,13 @@ fn explain(database: &Database, last_tx: &LastTx, store_id: &StoreId) -> Result<
     Ok(match (found, last) {
         (Some((version, batch)), _) if !is_same(&batch, last_tx) => Error::Diverged {
             path: log_path(&database.log_dir, version),
-            what: format!(
-                "transaction {tx_id} has checksum {} and commit time {} ms at offset {}, in the \
-                 backup checksum {} and commit time {} ms",
-                batch.checksum,
-                batch.commit_time.0,
-                batch.start,
-                last_tx.checksum,
-                last_tx.commit_time.0
-            ),
+            what: other_transaction(&batch, last_tx),
         },
         // The same transaction in another place: the logs were written anew.
         (Some(_), _) => Error::LogPruned { path },
-        (None, Some(last)) if last < tx_id => Error::Diverged {
-            path: database.log_dir.clone(),
-            what: format!(
-                "the server's last transaction is {last}, the backup's is {tx_id} (checksum {})",
-                last_tx.checksum
-            ),
-        },
+        (None, Some(last)) if last < tx_id => {
+            Error::Diverged { path: database.log_dir.clone(), what: ends_before(last, last_tx) }
+        }
         (None, Some(_)) => Error::LogPruned { path },
         // The server is being restored, say: that says nothing of its history.
         (None, None) => Error::Changed {

@@ -246,6 +246,13 @@ pub struct Run {
     pub end: u64,
 }
 
+impl Run {
+    /// How long they are together.
+    pub fn length(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+}
+
 impl Scanner {
     pub fn new(from: LogPosition, store_id: StoreId) -> Self {
         Self {

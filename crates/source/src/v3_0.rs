@@ -12,6 +12,7 @@
 mod behind;
 mod composed;
 mod copy;
+mod find;
 mod increment;
 mod start;
 

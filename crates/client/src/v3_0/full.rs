@@ -8,9 +8,11 @@
 
 use std::collections::BTreeSet;
 
-use formats::txlog::{LogFormatVersion, LogHeader};
-use formats::v3_0::{COUNTS, CheckPoint, CountsFile, LABEL_SCAN_STORE, LEGACY_INDEX_CONFIG};
-use formats::v3_0::{LEGACY_INDEXES, Neostore, SCHEMA_INDEXES};
+use formats::txlog::LogHeader;
+use formats::v3_0::{
+    COMPOSED_LOG_START_BYTES, COUNTS, CountsFile, LABEL_SCAN_STORE, LEGACY_INDEX_CONFIG,
+    LEGACY_INDEXES, Neostore, SCHEMA_INDEXES, composed_log_start,
+};
 use formats::{KernelVersion, LogPosition, TxId};
 use wire::api::{
     CheckpointInfo, ErrorCode, FileInfo, FileKind, Finished, LastTx, LeftOut, MAX_FILES, Session,
@@ -29,8 +31,6 @@ use crate::sink::Sink;
 const METADATA_STORE: &str = "neostore";
 /// Longer counts files are left out: they are kept in memory until it is known whether they fit.
 const COUNTS_BYTES_MAX: usize = 16 << 20;
-/// Header and check point, before the first transaction.
-const BEGINNING_BYTES: usize = 16 + CheckPoint::ENTRY_BYTES;
 
 /// What is known of the store's files once they have come.
 #[derive(Default)]
@@ -63,7 +63,7 @@ pub(super) fn bring(
     let id = u32::try_from(stored.files.len()).unwrap_or(u32::MAX);
     let mut log = Writer::create(sink, id, FileKind::Log, format!("{LOG_PREFIX}{version}"))?;
     log.keep_first();
-    log.push(&[0; BEGINNING_BYTES])?;
+    log.push(&[0; COMPOSED_LOG_START_BYTES])?;
     progress.phase(Phase::Logs, 0);
     let mut found = Transactions::bring(&mut response, &mut log, progress)?;
     if found.count == 0 {
@@ -77,14 +77,7 @@ pub(super) fn bring(
         return Err(broken(what));
     }
     let position = LogPosition { version, offset_bytes: LogHeader::V6_SIZE_BYTES };
-    let header = LogHeader {
-        log_version: version,
-        format: LogFormatVersion::V6,
-        last_append_index: start,
-        store_id: None,
-    };
-    let beginning = [header.encode(), CheckPoint::encode(position).to_vec()].concat();
-    let log = log.finish_with(&beginning)?;
+    let log = log.finish_with(&composed_log_start(version, TxId(start)))?;
     let last_tx = found.last.map_or(
         LastTx {
             tx_id: neostore.last_tx_id,

@@ -6,11 +6,12 @@ use std::ops::Range;
 
 use formats::LogPosition;
 use formats::txlog::{Batch, BatchReader, Chain};
+use formats::v3_0::LOG_BYTES_MAX;
 use wire::api::LastTx;
 
 use super::keep::Writer;
 use super::response::{Part, Response, failed};
-use super::{LOG_BYTES_MAX, broken, refused};
+use super::{broken, refused};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use wire::api::ErrorCode;

@@ -103,20 +103,14 @@ impl Server {
     }
 }
 
-/// Fails unless one of these is there, with all its bytes. Says which.
+/// Fails unless one of these is there, with all its bytes and a mark. Says which.
 fn require_whole(
     dir: &Path,
     expected: &[Option<&DatabaseEntry>],
     what: &dyn Fn() -> String,
 ) -> usize {
-    let found = state(dir);
-    let index = expected.iter().position(|entry| is_same(*entry, found.as_ref()));
-    let index = index.unwrap_or_else(|| panic!("neither the old backup nor the new: {}", what()));
-    if found.is_some() {
-        let report = verify(dir);
-        assert!(report.is_clean(), "{:?} {}", report.findings, what());
-        assert!(mark(dir).is_some());
-    }
+    let index = crate::support::require_whole(dir, expected, what);
+    assert!(state(dir).is_none() || mark(dir).is_some());
     index
 }
 

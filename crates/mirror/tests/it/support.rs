@@ -473,3 +473,19 @@ impl Step {
         increment.commit(&outcome)
     }
 }
+
+/// Fails unless one of these is there, with all its bytes. Says which.
+pub fn require_whole(
+    dir: &Path,
+    expected: &[Option<&DatabaseEntry>],
+    what: &dyn Fn() -> String,
+) -> usize {
+    let found = state(dir);
+    let index = expected.iter().position(|entry| is_same(*entry, found.as_ref()));
+    let index = index.unwrap_or_else(|| panic!("neither the old backup nor the new: {}", what()));
+    if found.is_some() {
+        let report = verify(dir);
+        assert!(report.is_clean(), "{:?} {}", report.findings, what());
+    }
+    index
+}

@@ -106,22 +106,6 @@ fn backup(root: &Path) -> PathBuf {
     root.join("backup")
 }
 
-/// Fails unless one of these is there, with all its bytes. Says which.
-fn require_whole(
-    dir: &Path,
-    expected: &[Option<&DatabaseEntry>],
-    what: &dyn Fn() -> String,
-) -> usize {
-    let found = state(dir);
-    let index = expected.iter().position(|entry| is_same(*entry, found.as_ref()));
-    let index = index.unwrap_or_else(|| panic!("neither the old backup nor the new: {}", what()));
-    if found.is_some() {
-        let report = verify(dir);
-        assert!(report.is_clean(), "{:?} {}", report.findings, what());
-    }
-    index
-}
-
 /// Fails unless a backup is there and nothing else: no file or directory of an older one.
 fn require_only(dir: &Path, entry: &DatabaseEntry, what: &dyn Fn() -> String) {
     assert!(is_same(state(dir).as_ref(), Some(entry)), "another backup {}", what());

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use formats::txlog::{BatchReader, LogFormatVersion, LogHeader};
-use formats::v3_0::CheckPoint;
-use formats::{LogPosition, LogVersion, TxId};
+use formats::txlog::BatchReader;
+use formats::v3_0::{COMPOSED_LOG_START_BYTES, LOG_BYTES_MAX, composed_log_start};
+use formats::{LogVersion, TxId};
 
 use crate::logs::HeldLogs;
 use crate::read::{Held, HeldReader};
@@ -12,9 +12,7 @@ use crate::scan::{Run, log_path};
 use crate::{Error, Result};
 
 /// Header and check point, before the first transaction.
-pub(super) const BEGINNING_BYTES: u64 = LogHeader::V6_SIZE_BYTES + CheckPoint::ENTRY_BYTES as u64;
-/// The server looks at offsets in a log with 32 bits.
-const LOG_BYTES_MAX: u64 = i32::MAX as u64;
+pub(super) const BEGINNING_BYTES: u64 = COMPOSED_LOG_START_BYTES as u64;
 
 /// A log that begins with a check point that points to its own place, and goes on with transactions that lie
 /// in other logs, check points between them left out.
@@ -35,6 +33,12 @@ struct Piece {
 }
 
 impl ComposedLog {
+    /// Of all the transactions in these runs.
+    pub(super) fn whole(logs: &HeldLogs, runs: &[Run], version: LogVersion) -> Result<Self> {
+        let end = runs.iter().map(Run::length).fold(BEGINNING_BYTES, u64::saturating_add);
+        Self::new(logs, runs, version, end)
+    }
+
     /// Of the transactions in these runs; the last of them ends at `end` of the composed log.
     pub(super) fn new(
         logs: &HeldLogs,
@@ -53,7 +57,7 @@ impl ComposedLog {
         let mut pieces = Vec::new();
         let mut first = None;
         for run in runs.iter().rev() {
-            let length = run.end.saturating_sub(run.start);
+            let length = run.length();
             at = at.saturating_sub_unsigned(length);
             let Some(log) = logs.get(run.version) else {
                 return Err(Error::LogPruned { path: logs.path(run.version) });
@@ -65,16 +69,14 @@ impl ComposedLog {
             pieces.push(Piece { log, from: run.start, at, length });
         }
         pieces.reverse();
-        if runs.is_empty() {
-            return Ok(Self { beginning: None, pieces, size_bytes: end });
-        }
-        let beginning = first.map(|first| beginning(version, first));
+        let before = |first: TxId| TxId(first.0.saturating_sub(1));
+        let beginning = first.map(|first| composed_log_start(version, before(first)));
         Ok(Self { beginning, pieces, size_bytes: end })
     }
 
     /// A log without transactions, behind that one.
     pub(super) fn empty(version: LogVersion, last: TxId) -> Self {
-        let beginning = Some(beginning(version, TxId(last.0.saturating_add(1))));
+        let beginning = Some(composed_log_start(version, last));
         Self { beginning, pieces: Vec::new(), size_bytes: BEGINNING_BYTES }
     }
 
@@ -96,12 +98,7 @@ impl ComposedLog {
         if offset < BEGINNING_BYTES {
             let beginning = self.beginning.as_deref().ok_or_else(|| self.pruned())?;
             let from = usize::try_from(offset).unwrap_or(usize::MAX);
-            let bytes = beginning.get(from..).unwrap_or_default();
-            let length = bytes.len().min(buf.len());
-            if let (Some(to), Some(bytes)) = (buf.get_mut(..length), bytes.get(..length)) {
-                to.copy_from_slice(bytes);
-            }
-            return Ok(length);
+            return Ok(fill(buf, beginning.get(from..).unwrap_or_default()));
         }
         let at = i64::try_from(offset).unwrap_or(i64::MAX);
         let index = self.pieces.partition_point(|piece| piece.at <= at).checked_sub(1);
@@ -127,15 +124,9 @@ impl ComposedLog {
     }
 }
 
-fn beginning(version: LogVersion, first: TxId) -> Vec<u8> {
-    let position = LogPosition { version, offset_bytes: LogHeader::V6_SIZE_BYTES };
-    let header = LogHeader {
-        log_version: version,
-        format: LogFormatVersion::V6,
-        last_append_index: first.0.saturating_sub(1),
-        store_id: None,
-    };
-    [header.encode(), CheckPoint::encode(position).to_vec()].concat()
+/// As much of these bytes as there is room for.
+pub(super) fn fill(buf: &mut [u8], bytes: &[u8]) -> usize {
+    buf.iter_mut().zip(bytes).map(|(to, from)| *to = *from).count()
 }
 
 /// The transaction that begins so far behind the begin of a run.

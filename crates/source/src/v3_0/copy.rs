@@ -9,7 +9,7 @@ use formats::v3_0::{COUNTS, CountsFile, IndexConfig, LABEL_SCAN_STORE, LEGACY_IN
 use formats::v3_0::{LEGACY_INDEXES, MANDATORY, Neostore, SCHEMA_INDEXES};
 use formats::{LogPosition, StoreId};
 
-use super::composed::{BEGINNING_BYTES, ComposedLog};
+use super::composed::{ComposedLog, fill};
 use super::start::{self, Found};
 use super::{Start, neostore, read_whole};
 use crate::derived::{LeftOut, Lucene, hold_lucene, names};
@@ -149,12 +149,7 @@ impl HotCopy {
             Content::Held(held) => held.read_quietly(offset, limit(buf, offset, entry.size_bytes)),
             Content::Kept(bytes) => {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX);
-                let bytes = bytes.get(from..).unwrap_or_default();
-                let length = bytes.len().min(buf.len());
-                if let (Some(to), Some(bytes)) = (buf.get_mut(..length), bytes.get(..length)) {
-                    to.copy_from_slice(bytes);
-                }
-                Ok(length)
+                Ok(fill(buf, bytes.get(from..).unwrap_or_default()))
             }
         }
     }
@@ -190,15 +185,12 @@ impl HotCopy {
         let as_of = now();
         let (scanner, _) = self.logs.read_to_end(self.found.position, &self.store_id)?;
         let version = self.neostore.log_version;
-        let length = |sum: u64, run: &crate::scan::Run| {
-            sum.saturating_add(run.end.saturating_sub(run.start))
-        };
-        let end = scanner.runs.iter().fold(BEGINNING_BYTES, length);
-        let position = LogPosition { version, offset_bytes: end };
+        let end_of = |log: &ComposedLog| LogPosition { version, offset_bytes: log.size_bytes };
         let (log, last_tx) = match (scanner.last, scanner.first_tx) {
             (Some(last), Some(first)) if first.0 == self.found.before.0.saturating_add(1) => {
-                let log = ComposedLog::new(&self.logs, &scanner.runs, version, end)?;
-                (log, composed_end(last, position))
+                let log = ComposedLog::whole(&self.logs, &scanner.runs, version)?;
+                let last_tx = composed_end(last, end_of(&log));
+                (log, last_tx)
             }
             (Some(last), first) => {
                 let first = first.unwrap_or(last.tx_id);
@@ -207,14 +199,15 @@ impl HotCopy {
             }
             // A store that has had no transaction since its first log.
             (None, _) => {
+                let log = ComposedLog::empty(version, self.found.before);
                 let last_tx = LastTx {
                     tx_id: self.found.before,
                     checksum: self.neostore.last_tx_checksum,
                     commit_time: self.neostore.creation_time,
                     start_bytes: None,
-                    end: position,
+                    end: end_of(&log),
                 };
-                (ComposedLog::empty(version, self.found.before), last_tx)
+                (log, last_tx)
             }
         };
         let id = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);

@@ -6,18 +6,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use formats::txlog::{Batch, BatchReader, LogHeader};
-use formats::{LogPosition, LogVersion, StoreId, TxId};
+use formats::{LogPosition, LogVersion, StoreId};
 
 use super::composed::ComposedLog;
 use super::copy::{composed_end, state};
+use super::find::{Found, find};
 use super::neostore;
-use crate::checkpoint::numbered_files;
 use crate::hot_copy::{CopyFile, FileKind, Finished};
-use crate::increment::{After, is_same};
+use crate::increment::{After, ends_before, is_same, other_transaction};
 use crate::installation::{Database, State};
 use crate::logs::{HeldLogs, Waker};
 use crate::read::{Held, HeldReader};
-use crate::scan::{LOG_PREFIX, LastTx, Run, log_path, read_header};
+use crate::scan::{LOG_PREFIX, LastTx, Run, log_path};
 use crate::{Error, Result, now};
 
 /// So much before the backup's end is held, where it is there: a block of which the backup has a part.
@@ -58,7 +58,7 @@ impl Increment {
                 false => Error::OtherStore { path, found, expected },
             });
         }
-        let (version, batch) = find(database, &after.last_tx)?;
+        let (version, batch) = anchor(database, &after.last_tx)?;
         let anchor = LogPosition { version, offset_bytes: batch.end };
         let from = before(database, anchor)?;
         let logs = HeldLogs::hold(&database.log_dir, from, &store_id)?;
@@ -178,61 +178,19 @@ impl Increment {
 }
 
 /// The log and the place in it of the backup's last transaction.
-fn find(database: &Database, last_tx: &LastTx) -> Result<(LogVersion, Batch)> {
-    let mut last: Option<TxId> = None;
-    let files = numbered_files(&database.log_dir, LOG_PREFIX)?;
-    for (version, path) in files.iter().rev() {
-        let Some(held) = Held::open_if_there(path)? else { continue };
-        if read_header(&held)?.is_none() {
-            continue;
-        }
-        let reader = HeldReader::new(&held, LogHeader::V6_SIZE_BYTES, held.size_bytes()?);
-        let mut reader = BatchReader::new(reader, LogHeader::V6_SIZE_BYTES);
-        loop {
-            let batch = match reader.next_batch() {
-                Ok(Some(batch)) => batch,
-                Ok(None) => break,
-                // The end of a log that is being written to.
-                Err(error) if error.is_incomplete() => break,
-                Err(error) => return Err(Error::format(path)(error)),
-            };
-            if batch.tx_id > last_tx.tx_id && last.is_none_or(|last| last < batch.tx_id) {
-                last = Some(batch.tx_id);
-            }
-            // Older ones are in older files.
-            if batch.tx_id > last_tx.tx_id {
-                break;
-            }
-            last = last.max(Some(batch.tx_id));
-            if batch.tx_id < last_tx.tx_id {
-                continue;
-            }
-            if is_same(&batch, last_tx) {
-                return Ok((*version, batch));
-            }
-            let what = format!(
-                "transaction {} has checksum {} and commit time {} ms at offset {}, in the backup checksum \
-                 {} and commit time {} ms",
-                batch.tx_id,
-                batch.checksum,
-                batch.commit_time.0,
-                batch.start,
-                last_tx.checksum,
-                last_tx.commit_time.0
-            );
-            return Err(Error::Diverged { path: path.clone(), what });
-        }
-    }
-    let path = log_path(&database.log_dir, last_tx.end.version);
-    Err(match last {
-        Some(last) if last < last_tx.tx_id => Error::Diverged {
-            path: database.log_dir.clone(),
-            what: format!(
-                "the server's last transaction is {last}, the backup's is {} (checksum {})",
-                last_tx.tx_id, last_tx.checksum
-            ),
+fn anchor(database: &Database, last_tx: &LastTx) -> Result<(LogVersion, Batch)> {
+    Err(match find(database, last_tx.tx_id)? {
+        Found::There(version, batch) if is_same(&batch, last_tx) => return Ok((version, batch)),
+        Found::There(version, batch) => Error::Diverged {
+            path: log_path(&database.log_dir, version),
+            what: other_transaction(&batch, last_tx),
         },
-        _ => Error::LogPruned { path },
+        Found::After(Some(last)) => {
+            Error::Diverged { path: database.log_dir.clone(), what: ends_before(last, last_tx) }
+        }
+        Found::After(None) | Found::Pruned => {
+            Error::LogPruned { path: log_path(&database.log_dir, last_tx.end.version) }
+        }
     })
 }
 
