@@ -29,6 +29,17 @@ impl Address {
 }
 
 impl Address {
+    /// What the tool of Neo4j 3.0 takes for `-from`.
+    pub fn of_from(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let address = text.strip_prefix("single://").or_else(|| text.strip_prefix("ha://"));
+        let address = address.unwrap_or(text);
+        if address.contains(',') {
+            return Err(format!("{text:?} names several servers: choose one"));
+        }
+        Self::of_flags(address, None)
+    }
+
     /// Whether what goes there stays on this host.
     pub fn is_this_host(&self) -> bool {
         let address = self.host.parse::<IpAddr>();
@@ -175,6 +186,21 @@ mod tests {
             "a b",
         ] {
             assert!(Listen::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    /// `-from`, as the tool of Neo4j 3.0 takes it.
+    #[test]
+    fn froms() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(Address::of_from(text).unwrap().to_string(), expected);
+        };
+        check("db1", "db1:6362");
+        check("single://db1:7000", "db1:7000");
+        check("ha://db1", "db1:6362");
+        check(" single://[::1]:7000 ", "[::1]:7000");
+        for text in ["", "single://", "http://db1", "ha://db1,db2", "single://single://db1"] {
+            assert!(Address::of_from(text).is_err(), "{text}");
         }
     }
 

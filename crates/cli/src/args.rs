@@ -169,12 +169,13 @@ pub struct ServeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("server").required(true).args(["host", "from"]))]
 pub struct BackupArgs {
     /// The service's host, also with `:PORT`; without a value this host
     #[arg(long, value_name = "HOST", num_args = 0..=1, default_missing_value = "127.0.0.1")]
-    pub host: String,
+    pub host: Option<String>,
     /// The service's port [default: 6362]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from")]
     pub port: Option<u16>,
     /// The directory of the backup
     #[arg(long, value_name = "DIR")]
@@ -206,6 +207,16 @@ pub struct BackupArgs {
     /// What is spoken with the other end
     #[arg(long, value_enum, default_value = "auto")]
     pub protocol: Protocol,
+    /// Read a new full backup back from the disk and compare every byte, as `verify` does
+    /// [default: true of a Neo4j 3.0 database, else false]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    pub verify: Option<bool>,
+    /// How long the other end may send nothing, such as 90s or 20m
+    /// [default: 20m of a Neo4j 3.0 server, else 30s]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_timeout)]
+    pub timeout: Option<Duration>,
+    #[command(flatten)]
+    pub of_v3_0: V3_0Args,
     /// How many streams to read at once [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub parallel: Option<u8>,
@@ -222,6 +233,33 @@ pub struct BackupArgs {
     pub log_format: LogFormat,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// Options of Neo4j 3.0's tool, so that its command lines work; see docs/neo4j-3.0.md.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of Neo4j 3.0's tool")]
+pub struct V3_0Args {
+    /// The server as `[single://]HOST[:PORT]`; deprecated, use --host and --port
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<String>,
+    /// `none` is --verify=false; what checks is always `verify`, nothing of Neo4j's
+    #[arg(long, value_name = "full|none", value_enum, ignore_case = true)]
+    pub consistency_checker: Option<ConsistencyChecker>,
+    /// Must be readable; what is in it is for Neo4j's own checks, which are not run
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Keep the log files that a Neo4j 3.0 server has, too, in a directory beside --to
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    pub gather_forensics: Option<bool>,
+}
+
+/// What checks a new full backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConsistencyChecker {
+    /// As `verify` does.
+    Full,
+    /// Nothing does.
+    None,
 }
 
 /// What a client speaks.

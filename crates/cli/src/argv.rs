@@ -4,7 +4,17 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Flags that the manual writes with one dash.
-pub const ONE_DASH: [&str; 3] = ["-host", "-port", "-to"];
+pub const ONE_DASH: [&str; 9] = [
+    "-host",
+    "-port",
+    "-to",
+    "-from",
+    "-verify",
+    "-consistency-checker",
+    "-config",
+    "-timeout",
+    "-gather-forensics",
+];
 
 /// First arguments that begin with a dash and yet do not mean `backup`.
 const NOT_BACKUP: [&str; 4] = ["-h", "--help", "-V", "--version"];
@@ -64,6 +74,7 @@ mod tests {
         check("n --host h --to d --full", "n backup --host h --to d --full");
         check("n backup -host h -to d", "n backup --host h --to d");
         check("n --json -host h", "n backup --json --host h");
+        check("n -from h -verify=false", "n backup --from h --verify=false");
         check("n restore --from d -to e", "n restore --from d --to e");
         check("n -h", "n -h");
         check("n --help", "n --help");

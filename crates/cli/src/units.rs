@@ -22,6 +22,8 @@ const UNITS: [(&str, f64); 8] = [
 /// As in Java, and so in Neo4j.
 const ZONE_SECONDS_MAX: i32 = 18 * 3600;
 
+const LONGEST: Duration = Duration::from_hours(7 * 24);
+
 /// Slower streams look dead to the service.
 const MIN_RATE: f64 = 65_536.0;
 /// More than any network or disk has.
@@ -84,8 +86,24 @@ pub fn parse_seconds(text: &str) -> Result<Duration, String> {
     };
     let number: u64 = number.parse().map_err(|_| "expected a time such as 90s".to_owned())?;
     match number.checked_mul(seconds_per_unit) {
-        Some(seconds) if seconds <= 7 * 86_400 => Ok(Duration::from_secs(seconds)),
+        Some(seconds) if seconds <= LONGEST.as_secs() => Ok(Duration::from_secs(seconds)),
         _ => Err("expected at most seven days".to_owned()),
+    }
+}
+
+/// Parses what [`parse_seconds`] does, and `500ms`, as Neo4j 3.0's tool does; some time it must be.
+pub fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let time = match text.trim().strip_suffix("ms") {
+        Some(number) => {
+            let number = number.parse().map_err(|_| "expected a time such as 500ms".to_owned())?;
+            Duration::from_millis(number)
+        }
+        None => parse_seconds(text)?,
+    };
+    match time {
+        Duration::ZERO => Err("expected more than no time".to_owned()),
+        time if time > LONGEST => Err("expected at most seven days".to_owned()),
+        time => Ok(time),
     }
 }
 
@@ -225,6 +243,11 @@ mod tests {
         assert_eq!(parse_seconds("90"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_seconds("15m"), Ok(Duration::from_secs(900)));
         assert_eq!(parse_seconds("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_timeout("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_timeout("20m"), Ok(Duration::from_mins(20)));
+        for text in ["0", "0ms", "ms", "1.5s", "-1", "8d", "999999999999ms"] {
+            assert!(parse_timeout(text).is_err(), "{text}");
+        }
         for text in ["", "m", "1d", "-1s", "999h", "99999999999999999999"] {
             assert!(parse_seconds(text).is_err(), "{text}");
         }

@@ -42,6 +42,11 @@ pub struct ClientOptions {
     pub begin_timeout: Duration,
     /// How long the service may take to finish a copy, answer included. It reads logs then.
     pub finish_timeout: Duration,
+    /// How long a Neo4j 3.0 server may send nothing: it writes all its changes to the disk before it
+    /// answers.
+    pub v3_0_timeout: Duration,
+    /// A new directory for the log files of a Neo4j 3.0 server, if they are wanted with a full copy.
+    pub forensics: Option<PathBuf>,
     /// How long to try again when the connection breaks and no block arrives.
     pub retry_for: Duration,
     /// Streams at once, 1 to [`MAX_PARALLEL`].
@@ -75,6 +80,8 @@ impl ClientOptions {
             answer_timeout: Duration::from_secs(30),
             begin_timeout: Duration::from_secs(120),
             finish_timeout: Duration::from_secs(1800),
+            v3_0_timeout: Duration::from_mins(20),
+            forensics: None,
             retry_for: Duration::from_secs(30),
             parallel: 4,
             limit_rate_bytes_per_s: None,

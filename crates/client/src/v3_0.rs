@@ -34,9 +34,6 @@ use response::{Connection, Part, Response};
 pub(crate) const DATABASE: &str = "graph.db";
 /// A BLAKE3 is made for each block of so many bytes.
 const BLOCK_BYTES: u64 = 1 << 20;
-/// How long the server may take for its next frame, as the original has it: it writes all its changes to the
-/// disk before the first.
-const PATIENCE: Duration = Duration::from_mins(20);
 
 /// A copy from a 3.0 server.
 pub(crate) struct Copy {
@@ -68,7 +65,9 @@ impl Server {
     /// The store's identity, which a request for nothing brings; `None` where something else answers.
     pub(crate) async fn probe(&self, timeout: Duration) -> Result<Option<StoreId>> {
         let asked = self.blocking(move |server| {
-            let mut response = server.ask(&Request::Incremental { last_tx_id: 0 }, timeout)?;
+            let (options, connection) = (&server.options, &server.connection);
+            let nothing = Request::Incremental { last_tx_id: 0 };
+            let mut response = Response::ask(options, connection, &nothing, timeout)?;
             response.store_id()
         });
         match asked.await {
@@ -125,9 +124,10 @@ impl Server {
         Ok(Copy { server: self.clone(), after, session })
     }
 
-    /// Sends a request. The first bytes of the response may take some time of their own.
-    fn ask(&self, request: &Request, first: Duration) -> Result<Response> {
-        Response::ask(&self.options, &self.connection, request, first)
+    /// Sends a request.
+    fn ask(&self, request: &Request) -> Result<Response> {
+        let timeout = self.options.v3_0_timeout;
+        Response::ask(&self.options, &self.connection, request, timeout)
     }
 
     /// Work that waits for the server, on a thread of its own. To stop it, drop the future.

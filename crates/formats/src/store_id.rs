@@ -33,6 +33,12 @@ impl StoreId {
             && self.format_family == other.format_family
     }
 
+    /// Whether the store is one of Neo4j 3.0, whose identity tells of its last upgrade.
+    #[must_use]
+    pub fn is_v3_0(&self) -> bool {
+        self.upgrade.is_some()
+    }
+
     /// Reads a block that begins at `offset_bytes` of its file; every error names that place.
     ///
     /// # Errors

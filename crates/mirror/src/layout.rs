@@ -42,7 +42,7 @@ pub(crate) enum Layout {
 impl Layout {
     /// That of a store's backup.
     pub fn of(store_id: &StoreId) -> Self {
-        if store_id.upgrade.is_some() { Self::Database } else { Self::Data }
+        if store_id.is_v3_0() { Self::Database } else { Self::Data }
     }
 }
 

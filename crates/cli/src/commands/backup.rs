@@ -11,11 +11,11 @@ use std::path::Path;
 
 use client::{Client, ClientOptions};
 use fs::Busy;
-use mirror::{DatabaseEntry, Mirror};
+use mirror::{BackupType, DatabaseEntry, Mirror, Reason};
 
 use super::runtime;
 use crate::address::Address;
-use crate::args::BackupArgs;
+use crate::args::{BackupArgs, ConsistencyChecker};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
@@ -30,10 +30,13 @@ pub(super) struct Results {
     done: Vec<DatabaseEntry>,
     pub(super) failed: Vec<(String, Failure)>,
     pub(super) skipped: Vec<(String, String)>,
+    /// Once new full backups were read back: what is wrong with them.
+    verified: Option<Option<Failure>>,
 }
 
 pub fn run(args: BackupArgs, output: Output) -> Ended {
-    let address = Address::of_flags(&args.host, args.port).map_err(Failure::usage)?;
+    let address = address(&args)?;
+    require_readable(&args)?;
     let globs = choose::Globs::parse(&args.databases)?;
     let options = client_options(&args, &address, output)?;
     let metrics = args.metrics_listen.as_deref().map(follow::metrics_address).transpose()?;
@@ -75,11 +78,63 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
             follower: None,
         };
         all(&run, chosen, args.follow, &mut results).await;
+        if is_to_be_verified(&args, &results.done) {
+            results.verified = Some(verify(&args.to, &run.interrupt, output).await?);
+        }
         if args.follow && results.failed.is_empty() {
             return follow::follow(run, &options, &globs, metrics, &results.done).await;
         }
         tell::end(&results, output)
     })
+}
+
+fn address(args: &BackupArgs) -> Result<Address> {
+    let address = match (&args.host, &args.of_v3_0.from) {
+        (Some(host), _) => Address::of_flags(host, args.port),
+        (None, Some(from)) => Address::of_from(from),
+        (None, None) => Err("give --host".to_owned()),
+    };
+    address.map_err(Failure::usage)
+}
+
+/// Neo4j 3.0's tool fails without its `-config`; so does a run with a name that is mistyped.
+fn require_readable(args: &BackupArgs) -> Result<()> {
+    let Some(path) = &args.of_v3_0.config else { return Ok(()) };
+    match std::fs::read(path) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let message = format!("{}: {error}", path.display());
+            Err(Failure::new(ExitCode::BadConfiguration, message)
+                .hint("leave --config away: a backup needs none of Neo4j's settings"))
+        }
+    }
+}
+
+/// What came by 3.0's protocol had no checksum on the way, and its users are used to a check.
+fn is_to_be_verified(args: &BackupArgs, done: &[DatabaseEntry]) -> bool {
+    let is_full = |entry: &&DatabaseEntry| {
+        entry.backup_type == BackupType::Full && entry.reason != Some(Reason::Renewal)
+    };
+    let is_wanted = |entry: &DatabaseEntry| match (args.verify, args.of_v3_0.consistency_checker) {
+        (Some(false), _) | (_, Some(ConsistencyChecker::None)) => false,
+        (Some(true), _) => true,
+        (None, _) => entry.store_id.is_v3_0(),
+    };
+    done.iter().filter(is_full).any(is_wanted)
+}
+
+/// Reads the backup back from the disk; what is wrong with it.
+async fn verify(to: &Path, interrupt: &Interrupt, output: Output) -> Result<Option<Failure>> {
+    let to = to.to_owned();
+    let report = tokio::select! {
+        report = blocking(move || super::verify::read(&to, output)) => report??,
+        () = interrupt.wait() => {
+            let message = "interrupted; the new backup is complete, but was not read back".to_owned();
+            return Err(Failure { message, ..Failure::interrupted() });
+        }
+    };
+    super::verify::tell_findings(&report);
+    Ok(super::verify::failure_of(&report))
 }
 
 /// A 3.0 server does not tell its database's name: the backup that is there keeps the one that it has.
@@ -144,6 +199,15 @@ fn client_options(args: &BackupArgs, address: &Address, output: Output) -> Resul
     options.tls = args.tls.options();
     options.protocol = args.protocol.into();
     options.limit_rate_bytes_per_s = args.limit_rate;
+    if let Some(timeout) = args.timeout {
+        (options.idle_timeout, options.v3_0_timeout) = (timeout, timeout);
+        options.contact_timeout = options.contact_timeout.min(timeout);
+    }
+    options.forensics = args.of_v3_0.gather_forensics.unwrap_or(false).then(|| {
+        let mut dir = args.to.clone().into_os_string();
+        dir.push(format!(".forensics-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
+        dir.into()
+    });
     options.parallel = args.parallel.map_or(options.parallel, usize::from);
     if let Some(path) = &args.token_file {
         options.token = Some(read_token(path)?);

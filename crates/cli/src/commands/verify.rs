@@ -1,12 +1,14 @@
 //! `verify`: every byte of a backup against its manifest, and the logs from C to E.
 
+use std::path::Path;
+
 use mirror::{Backup, Finding, Report};
 use serde::Serialize;
 
 use super::runtime;
 use crate::args::VerifyArgs;
 use crate::exit_code::ExitCode;
-use crate::failure::{Failure, FailureBody, one_line};
+use crate::failure::{Failure, FailureBody, Result, one_line};
 use crate::output::{Ended, Output, tell};
 use crate::progress::Progress;
 use crate::units;
@@ -49,18 +51,10 @@ struct FindingDocument {
 }
 
 pub fn run(args: VerifyArgs, output: Output) -> Ended {
-    let report = runtime::interruptible(move || {
-        let backup = Backup::open(&args.from)?;
-        let progress = Progress::start("verify", output);
-        let meter = progress.meter();
-        meter.set_total(backup.manifest().databases.iter().map(|entry| entry.size_bytes()).sum());
-        Ok(mirror::verify(&backup, &|bytes| meter.add_done(bytes))?)
-    })?;
+    let report = runtime::interruptible(move || read(&args.from, output))?;
     let failure = failure_of(&report);
     output.document(&document(&report, failure.as_ref()));
-    for finding in &report.findings {
-        tell("damaged", &one_line(&finding.to_string()));
-    }
+    tell_findings(&report);
     for (path, bytes) in &report.unfinished {
         let path = one_line(&path.display().to_string());
         output.warning(format!(
@@ -81,7 +75,24 @@ pub fn run(args: VerifyArgs, output: Output) -> Ended {
     }
 }
 
-fn failure_of(report: &Report) -> Option<Failure> {
+/// Reads a backup.
+pub(super) fn read(dir: &Path, output: Output) -> Result<Report> {
+    let backup = Backup::open(dir)?;
+    let progress = Progress::start("verify", output);
+    let meter = progress.meter();
+    meter.set_total(backup.manifest().databases.iter().map(|entry| entry.size_bytes()).sum());
+    Ok(mirror::verify(&backup, &|bytes| meter.add_done(bytes))?)
+}
+
+/// What is wrong, one line each.
+pub(super) fn tell_findings(report: &Report) {
+    for finding in &report.findings {
+        tell("damaged", &one_line(&finding.to_string()));
+    }
+}
+
+/// How a run ends that has found this.
+pub(super) fn failure_of(report: &Report) -> Option<Failure> {
     if report.is_clean() {
         return None;
     }

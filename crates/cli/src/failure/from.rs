@@ -81,7 +81,15 @@ fn of_sink(error: client::Error) -> Failure {
     match error {
         client::Error::Sink(cause) => match cause.downcast::<mirror::Error>() {
             Ok(cause) => Failure::from(*cause),
-            Err(cause) => Failure::of(ExitCode::Internal, &*cause),
+            Err(cause) => {
+                let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+                let code = match kind {
+                    Some(std::io::ErrorKind::StorageFull) => ExitCode::NoSpace,
+                    Some(_) => ExitCode::TargetUnusable,
+                    None => ExitCode::Internal,
+                };
+                Failure::of(code, &*cause)
+            }
         },
         other => Failure::of(ExitCode::Internal, &other),
     }

@@ -118,9 +118,10 @@ fn bash_completes() {
     check("n s", "serve");
     check(
         "n --",
-        "--ca --client-cert --client-key --database --follow --full --help --host --json \
-         --limit-rate --log-format --metrics-listen --no-fallback --parallel --port \
-         --protocol --quiet --renew-after --retry-lock --to --token-file --version",
+        "--ca --client-cert --client-key --config --consistency-checker --database --follow \
+         --from --full --gather-forensics --help --host --json --limit-rate --log-format \
+         --metrics-listen --no-fallback --parallel --port --protocol --quiet --renew-after \
+         --retry-lock --timeout --to --token-file --verify --version",
     );
     check("n restore --u", "--until");
     check("n restore --from /backups --b", "--before");

@@ -43,7 +43,8 @@ fn examine(version: &Version) -> Result<()> {
     let (ours, theirs) = (scene.ours(), scene.theirs());
     // Nothing is written: the server sends no transactions at all.
     let quiet = scene.path("quiet");
-    scene.back_up(theirs, &quiet, "full")?;
+    scene.back_up_with(theirs, &quiet, "full", &["-gather-forensics"])?;
+    scene.has_forensics("quiet")?;
     scene.load()?;
     scene.back_up(ours, &quiet, "incremental")?;
     let from = ours.to_string();
@@ -124,8 +125,20 @@ impl Scene {
 
     /// A backup by our client; what must be in it.
     fn back_up(&self, from: SocketAddr, to: &Path, kind: &str) -> Result<Expected> {
+        self.back_up_with(from, to, kind, &[])
+    }
+
+    fn back_up_with(
+        &self,
+        from: SocketAddr,
+        to: &Path,
+        kind: &str,
+        more: &[&str],
+    ) -> Result<Expected> {
         let (begun, from) = (Instant::now(), from.to_string());
-        let (report, took) = program().json(&["-host", &from, "-to", arg(to), "--json"])?;
+        let args = [&["-host", &from, "-to", arg(to), "--json"], more].concat();
+        let (report, took) = program().json(&args)?;
+        ensure!((report["verified"] == true) == (kind == "full"), "{report}");
         let report: &Value = &report["databases"][0];
         eprintln!("{}: {took:.1?}, {report}", self.version.name);
         ensure!(report["type"] == kind, "{report}");
@@ -133,6 +146,20 @@ impl Scene {
         program().json(&["verify", "--from", arg(to), "--json"])?;
         std::thread::sleep(BETWEEN / 2);
         Ok(expected)
+    }
+
+    /// The server's log files lie beside a backup.
+    fn has_forensics(&self, name: &str) -> Result<()> {
+        let prefix = format!("{name}.forensics-");
+        for entry in std::fs::read_dir(self.dir.path())? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                let log = std::fs::read(entry.path().join("neostore.transaction.db.0"))?;
+                ensure!(formats::txlog::LogHeader::decode(&log)?.is_some(), "no log");
+                return Ok(());
+            }
+        }
+        anyhow::bail!("no forensics of {name}")
     }
 
     /// A backup by the original tool, which checks a full one itself.

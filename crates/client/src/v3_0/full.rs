@@ -7,6 +7,8 @@
 //! metadata and afterwards.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::Path;
 
 use formats::txlog::LogHeader;
 use formats::v3_0::{
@@ -21,9 +23,9 @@ use wire::names::{LOG_PREFIX, check_path};
 use wire::v3_0::Request;
 
 use super::keep::Writer;
-use super::response::{Part, failed};
+use super::response::{Part, Response, failed};
 use super::transactions::{Transactions, last_tx};
-use super::{Brought, PATIENCE, Server, broken, refused};
+use super::{Brought, Server, broken, refused};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
 use crate::sink::Sink;
@@ -50,9 +52,10 @@ pub(super) fn bring(
 ) -> Result<Brought> {
     let before = last_committed(server)?;
     progress.phase(Phase::Store, 0);
-    let mut response = server.ask(&Request::Full { forensics: false }, PATIENCE)?;
+    let forensics = server.options.forensics.as_deref();
+    let mut response = server.ask(&Request::Full { forensics: forensics.is_some() })?;
     let mut stored = Stored::default();
-    let store_id = stored.bring(&mut response, sink, progress)?;
+    let store_id = stored.bring(&mut response, sink, forensics, progress)?;
     let store_id = Neostore::decode_store_id(&store_id).map_err(broken)?;
     if store_id != session.store_id {
         let message = format!("the server's store is {store_id} now, not {}", session.store_id);
@@ -117,8 +120,9 @@ impl Stored {
     /// Takes all files; gives the store's identity, which comes behind them.
     fn bring(
         &mut self,
-        response: &mut super::response::Response,
+        response: &mut Response,
         sink: &dyn Sink,
+        forensics: Option<&Path>,
         progress: &dyn Progress,
     ) -> Result<[u8; wire::v3_0::STORE_ID_BYTES]> {
         let mut paths = BTreeSet::new();
@@ -127,6 +131,10 @@ impl Stored {
         loop {
             match response.next()? {
                 Part::File(path) => {
+                    if let Some(dir) = forensics.filter(|_| log_version(&path).is_some()) {
+                        keep_aside(response, dir, &path)?;
+                        continue;
+                    }
                     let kind = kind_of(&path)?;
                     check_path(kind, &path).map_err(broken)?;
                     if !paths.insert(path.clone()) || paths.len() >= MAX_FILES {
@@ -186,6 +194,33 @@ impl Stored {
     }
 }
 
+/// The version of a log file of the server's, which belong to no copy: those of its transactions that a copy
+/// needs come behind the files.
+fn log_version(path: &str) -> Option<u64> {
+    // A sign or a zero before it would be another spelling of the same name.
+    let version: u64 = path.strip_prefix(LOG_PREFIX)?.parse().ok()?;
+    (path == format!("{LOG_PREFIX}{version}")).then_some(version)
+}
+
+/// Writes a log file of the server's to where it was asked for.
+fn keep_aside(response: &mut Response, dir: &Path, name: &str) -> Result<()> {
+    let path = dir.join(name);
+    let unwritten = |error: std::io::Error| {
+        let what = format!("{}: {error}", path.display());
+        Error::Sink(Box::new(std::io::Error::new(error.kind(), what)))
+    };
+    std::fs::create_dir_all(dir).map_err(unwritten)?;
+    let mut file = std::fs::File::create(&path).map_err(unwritten)?;
+    loop {
+        match response.next()? {
+            Part::Data(range) => file.write_all(response.bytes(range)).map_err(unwritten)?,
+            Part::FileEnd => return file.sync_all().map_err(unwritten),
+            Part::Failure(failure) => return Err(failed(&failure)),
+            _ => return Err(broken("it ends among the files")),
+        }
+    }
+}
+
 /// What a file of a store is.
 fn kind_of(path: &str) -> Result<FileKind> {
     let is_in = |dir: &str| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
@@ -207,7 +242,7 @@ fn kind_of(path: &str) -> Result<FileKind> {
 fn last_committed(server: &Server) -> Result<TxId> {
     let follows = |tx_id: u64| -> Result<bool> {
         let last_tx_id = i64::try_from(tx_id).unwrap_or(i64::MAX);
-        let mut response = server.ask(&Request::Incremental { last_tx_id }, PATIENCE)?;
+        let mut response = server.ask(&Request::Incremental { last_tx_id })?;
         match response.store_id() {
             Ok(_) => {}
             Err(Error::Remote(detail)) if detail.code == ErrorCode::LogsPruned => return Ok(true),
@@ -254,22 +289,22 @@ fn prove_quiet(
     progress: &dyn Progress,
 ) -> Result<Transactions> {
     let last = neostore.last_tx_id;
-    let busy = |now: TxId| {
+    let busy = |place: &str, now: TxId| {
         let message = format!(
-            "the server sent no transactions, although its last one was {before} before the copy, \
-             {last} in it and {now} after it: its logs were pruned meanwhile"
+            "the server sent no transactions, although its last one was {before} before the copy \
+             and is {now} {place} it: its logs were pruned meanwhile"
         );
         Err(refused(ErrorCode::LogsPruned, message))
     };
     if last != before {
-        return busy(last);
+        return busy("in", last);
     }
     let previous = i64::try_from(last.0.saturating_sub(1)).unwrap_or(i64::MAX);
-    let mut response = server.ask(&Request::Incremental { last_tx_id: previous }, PATIENCE)?;
+    let mut response = server.ask(&Request::Incremental { last_tx_id: previous })?;
     response.store_id()?;
     match Transactions::bring(&mut response, log, progress) {
         Ok(found) => match found.last {
-            Some(now) if now.tx_id != last => busy(now.tx_id),
+            Some(now) if now.tx_id != last => busy("after", now.tx_id),
             _ => Ok(found),
         },
         // It is older than the logs.

@@ -7,7 +7,7 @@ use wire::v3_0::Request;
 
 use super::keep::Writer;
 use super::transactions::{Transactions, last_tx};
-use super::{Brought, PATIENCE, Server, refused};
+use super::{Brought, Server, refused};
 use crate::error::Result;
 use crate::progress::{Phase, Progress};
 use crate::sink::Sink;
@@ -29,7 +29,7 @@ pub(super) fn bring(
     };
     progress.phase(Phase::Logs, 0);
     let before = i64::try_from(old.tx_id.0.saturating_sub(1)).unwrap_or(i64::MAX);
-    let mut response = server.ask(&Request::Incremental { last_tx_id: before }, PATIENCE)?;
+    let mut response = server.ask(&Request::Incremental { last_tx_id: before })?;
     let store_id = response.store_id()?;
     if store_id != session.store_id {
         let message = format!("the server's store is {store_id} now, not {}", session.store_id);

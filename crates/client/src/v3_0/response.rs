@@ -8,9 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use wire::api::ErrorCode;
-use wire::v3_0::{Event, Expected, Failure, Request, ResponseDecoder, STORE_ID_BYTES};
+use wire::v3_0::{
+    Event, Expected, Failure, ProtocolError, Request, ResponseDecoder, STORE_ID_BYTES,
+};
 
-use super::{PATIENCE, broken, refused};
+use super::{broken, refused};
 use crate::error::{Error, Result};
 use crate::options::ClientOptions;
 
@@ -82,8 +84,6 @@ pub(super) struct Response {
     buffer: Vec<u8>,
     /// What of the buffer was not taken yet.
     left: Range<usize>,
-    /// The longest that the server may take before its first byte.
-    first: Option<Duration>,
     received: std::sync::Arc<Connection>,
     /// Bytes per second, and since when so many have come.
     rate: Option<u64>,
@@ -96,12 +96,12 @@ impl Response {
         options: &ClientOptions,
         connection: &std::sync::Arc<Connection>,
         request: &Request,
-        first: Duration,
+        timeout: Duration,
     ) -> Result<Self> {
         let mut stream = connection.open(options)?;
         let address = options.address();
         let lost = |error: std::io::Error| lost(&address, &error);
-        stream.set_read_timeout(Some(first)).map_err(lost)?;
+        stream.set_read_timeout(Some(timeout)).map_err(lost)?;
         stream.set_write_timeout(Some(options.contact_timeout)).map_err(lost)?;
         stream.write_all(&request.encode()).map_err(lost)?;
         let expected = match request {
@@ -113,7 +113,6 @@ impl Response {
             decoder: ResponseDecoder::new(expected),
             buffer: vec![0; BUFFER_BYTES],
             left: 0..0,
-            first: Some(first),
             received: std::sync::Arc::clone(connection),
             rate: options.limit_rate_bytes_per_s,
             begun: Instant::now(),
@@ -140,7 +139,7 @@ impl Response {
     fn decode(&mut self) -> Result<Option<Part>> {
         let mut input = self.buffer.get(self.left.clone()).unwrap_or_default();
         let filled = self.left.end;
-        let event = self.decoder.next(&mut input).map_err(broken)?;
+        let event = self.decoder.next(&mut input).map_err(|error| self.misunderstood(&error))?;
         let end = filled.saturating_sub(input.len());
         // What it gives is what it has taken last.
         let range = |bytes: &[u8]| end.saturating_sub(bytes.len())..end;
@@ -155,6 +154,16 @@ impl Response {
         });
         self.left = end..filled;
         Ok(part)
+    }
+
+    fn misunderstood(&self, error: &ProtocolError) -> Error {
+        match error {
+            ProtocolError::Version { .. } => Error::NotOurService {
+                address: self.address.clone(),
+                what: format!("that of another version of Neo4j, it seems: {error}"),
+            },
+            _ => broken(error),
+        }
     }
 
     fn fill(&mut self) -> Result<()> {
@@ -174,10 +183,6 @@ impl Response {
                 Ok(()) => "the server closed it".to_owned(),
             };
             return Err(Error::ConnectionLost { address: self.address.clone(), cause });
-        }
-        if self.first.take().is_some() {
-            let set = self.stream.set_read_timeout(Some(PATIENCE));
-            set.map_err(|error| lost(&self.address, &error))?;
         }
         self.left = 0..read;
         self.came_bytes = self.came_bytes.saturating_add(read as u64);

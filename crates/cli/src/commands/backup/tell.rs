@@ -12,6 +12,9 @@ use crate::output::{Ended, Output};
 #[derive(Serialize)]
 struct Document {
     databases: Vec<DatabaseReport>,
+    /// Whether new full backups were read back from the disk and are as they should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failed: Vec<Failed>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -54,6 +57,7 @@ pub fn end(results: &Results, output: Output) -> Ended {
     }
     output.document(&Document {
         databases: results.done.iter().map(DatabaseReport::from).collect(),
+        verified: results.verified.as_ref().map(Option::is_none),
         failed: results
             .failed
             .iter()
@@ -77,6 +81,9 @@ pub fn end(results: &Results, output: Output) -> Ended {
 fn failure_of(results: &Results) -> Option<Failure> {
     let failed = &results.failed;
     let Some((name, first)) = failed.first() else {
+        if let Some(Some(failure)) = &results.verified {
+            return Some(failure.clone());
+        }
         if results.done.is_empty() {
             let message = "no database can be backed up yet";
             return Some(Failure::new(ExitCode::SourceUnusable, message));

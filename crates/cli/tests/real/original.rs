@@ -1,0 +1,391 @@
+//! How the backup tool of Neo4j 3.0 behaves and how ours does, situation by situation.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use testkit::backup_tool;
+use testkit::versions::{self, Version};
+use wire::v3_0::{Encoder, Failure, Request};
+
+use crate::peer::{Answer, Database, nobody, serve, serve_raw};
+use crate::scene::{arg, one_at_a_time, program};
+
+/// The original hangs where something comes that it did not expect.
+const LIMIT: Duration = Duration::from_secs(25);
+/// The original's only status of all failures.
+const FAILED: i32 = 1;
+
+/// What lies at the target before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Absent,
+    Empty,
+    /// A file that is no backup's.
+    Foreign,
+    /// A backup of the database as of [`Database::STORED`].
+    Backup,
+}
+
+/// What lies there afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// What lay there before, byte for byte.
+    Same,
+    /// A database that begins with its metadata store.
+    Backup,
+    /// A backup was there, and is none any more.
+    Gone,
+    /// `temp-copy`, with which no later run of the original works.
+    LockedOut,
+}
+
+/// One situation.
+struct Row {
+    name: &'static str,
+    before: Before,
+    /// Who answers.
+    peer: fn(&Arc<Database>) -> Result<SocketAddr>,
+    args: &'static [&'static str],
+    /// Exit status and target of ours.
+    ours: (i32, After),
+    /// The same of the original; `None` where it hangs.
+    original: (Option<i32>, After),
+}
+
+use After as A;
+use Before as B;
+
+/// Where ours differs in more than the status, it is for the better: nothing that was there is lost, no later
+/// run is locked out, and nothing wrong is called a success. A typed status tells failures apart, and a
+/// spelling that nobody knows is told instead of ignored.
+const ROWS: [Row; 28] = [
+    row("no such option", B::Absent, honest, &["-nonsense"], (2, A::Same), (Some(0), A::Backup)),
+    row("twice", B::Absent, honest, &["-timeout", "1", "-timeout", "2"], (2, A::Same), FAILS),
+    row("no such unit", B::Absent, honest, &["-timeout", "5x"], (2, A::Same), FAILS),
+    row("no checker", B::Absent, honest, &["-consistency-checker", "x"], (2, A::Same), FAILS),
+    row("no config", B::Absent, honest, &["-config", "/nowhere/x"], (3, A::Same), FAILS),
+    row("no check", B::Absent, honest, &["-verify", "false"], (0, A::Backup), WORKS),
+    row("no checker", B::Absent, honest, &["-consistency-checker", "NONE"], (0, A::Backup), WORKS),
+    row("a check", B::Absent, honest, &["-timeout", "30s", "-verify"], (0, A::Backup), WORKS),
+    row("nobody", B::Absent, |_| nobody(), &[], (10, A::Same), FAILS),
+    row("nobody, empty", B::Empty, |_| nobody(), &[], (10, A::Same), LOCKS_OUT),
+    row("closes", B::Absent, closes, &[], (11, A::Same), FAILS),
+    row(
+        "silent",
+        B::Absent,
+        |_| serve(|_| Answer::Silence),
+        &["-timeout", "1"],
+        (11, A::Same),
+        FAILS,
+    ),
+    row("no peer", B::Absent, babbles, &[], (11, A::Same), FAILS),
+    row("other version", B::Absent, other_version, &[], (11, A::Same), FAILS),
+    row("foreign", B::Foreign, honest, &[], (38, A::Same), FAILS),
+    row("fails among files", B::Absent, fails, &[], (20, A::Same), LOCKS_OUT),
+    row("cut off among files", B::Absent, cut_off, &[], (13, A::Same), FAILS),
+    row("pruned in a full copy", B::Absent, silent_loss, &[], (22, A::Same), WORKS),
+    row("nothing new", B::Backup, |it| server(it, Database::STORED), &[], (0, A::Same), WORKS),
+    row("two more", B::Backup, honest, &[], (0, A::Backup), WORKS),
+    row("nobody any more", B::Backup, |_| nobody(), &[], (10, A::Same), KEEPS),
+    row("fails", B::Backup, fails, &[], (20, A::Same), KEEPS),
+    row("other store", B::Backup, other_store, &[], (23, A::Same), KEEPS),
+    row("logs gone", B::Backup, logs_gone, &[], (0, A::Backup), WORKS),
+    row(
+        "logs gone, then fails",
+        B::Backup,
+        gone_and_fails,
+        &[],
+        (20, A::Same),
+        (Some(FAILED), A::Gone),
+    ),
+    row(
+        "other history",
+        B::Backup,
+        |it| server(it, Database::STORED - 1),
+        &[],
+        (24, A::Same),
+        WORKS,
+    ),
+    row("the last cut off", B::Backup, half, &[], (11, A::Same), WORKS),
+    row("a gap", B::Backup, gap, &[], (11, A::Same), (None, A::Backup)),
+];
+
+const WORKS: (Option<i32>, After) = (Some(0), A::Backup);
+const FAILS: (Option<i32>, After) = (Some(FAILED), A::Same);
+const KEEPS: (Option<i32>, After) = (Some(FAILED), A::Backup);
+const LOCKS_OUT: (Option<i32>, After) = (Some(FAILED), A::LockedOut);
+
+const fn row(
+    name: &'static str,
+    before: Before,
+    peer: fn(&Arc<Database>) -> Result<SocketAddr>,
+    args: &'static [&'static str],
+    ours: (i32, After),
+    original: (Option<i32>, After),
+) -> Row {
+    Row { name, before, peer, args, ours, original }
+}
+
+/// Claim: in each situation ours ends as the table says; and, in the long run, so does the original, so that
+/// what we say of it is true. Method: peers that speak the protocol and say what the situation wants, out of
+/// a real database.
+#[test]
+fn the_original_and_ours() -> Result<()> {
+    let _guard = one_at_a_time();
+    let database = Arc::new(Database::open()?);
+    let original = versions::under_test_3_0("the original tool").into_iter().next();
+    let mut wrong = Vec::new();
+    for row in &ROWS {
+        let dir = tempfile::Builder::new().prefix("neo4j-backup-test-").tempdir()?;
+        let tool = Tool { dir: dir.path(), database: &database };
+        let (status, after, text) = tool.ours(row).with_context(|| row.name)?;
+        if (status, after) != (Some(row.ours.0), row.ours.1) {
+            wrong.push(format!("{}: ours: {status:?}, {after:?}\n{text}", row.name));
+        }
+        if let Some(version) = original.filter(|_| versions::is_long_run()) {
+            let (status, after, text) = tool.original(row, &version).with_context(|| row.name)?;
+            if (status, after) != row.original {
+                wrong.push(format!("{}: original: {status:?}, {after:?}\n{text}", row.name));
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+struct Tool<'a> {
+    dir: &'a Path,
+    database: &'a Arc<Database>,
+}
+
+impl Tool<'_> {
+    /// A run of ours.
+    fn ours(&self, row: &Row) -> Result<(Option<i32>, After, String)> {
+        let (to, before) = self.target(row, "ours")?;
+        let args = self.args(row, &to)?;
+        let mut command = program().command(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let output = command.current_dir(self.dir).output()?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok((output.status.code(), after(&to, &before)?, text))
+    }
+
+    /// The same of the original.
+    fn original(&self, row: &Row, version: &Version) -> Result<(Option<i32>, After, String)> {
+        let (to, before) = self.target(row, "original")?;
+        let args = self.args(row, &to)?;
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let done = backup_tool::run(version, self.dir, &args, LIMIT);
+        let (status, text) = match done {
+            Ok(done) => (done.status.code(), done.output),
+            Err(error) => (None, format!("{error:#}")),
+        };
+        Ok((status, after(&to, &before)?, text))
+    }
+
+    fn args(&self, row: &Row, to: &Path) -> Result<Vec<String>> {
+        let peer = (row.peer)(self.database)?;
+        let (host, port) = (peer.ip().to_string(), peer.port().to_string());
+        let mut args = ["-host", &host, "-port", &port, "-to", arg(to)].map(String::from).to_vec();
+        args.extend(row.args.iter().map(ToString::to_string));
+        Ok(args)
+    }
+
+    /// The target as the situation wants it, and all that is in it.
+    fn target(&self, row: &Row, name: &str) -> Result<(PathBuf, Tree)> {
+        let to = self.dir.join(name);
+        match row.before {
+            Before::Absent => {}
+            Before::Empty => std::fs::create_dir(&to)?,
+            Before::Foreign => {
+                std::fs::create_dir(&to)?;
+                std::fs::write(to.join("letter"), "dear")?;
+            }
+            Before::Backup => {
+                let peer = server(self.database, Database::STORED)?;
+                let port = peer.port().to_string();
+                program().json(&[
+                    "-host",
+                    "127.0.0.1",
+                    "-port",
+                    &port,
+                    "-to",
+                    arg(&to),
+                    "--json",
+                ])?;
+            }
+        }
+        let before = tree(&to)?;
+        Ok((to, before))
+    }
+}
+
+/// Names and contents of a directory; it may be missing.
+type Tree = BTreeMap<PathBuf, Vec<u8>>;
+
+fn tree(dir: &Path) -> Result<Tree> {
+    let mut found = BTreeMap::new();
+    if !dir.exists() {
+        return Ok(found);
+    }
+    for entry in fs::walk(dir)? {
+        let path = dir.join(&entry.path);
+        // The manifest tells of the last run, and the lock of it.
+        let is_told = entry.path.to_string_lossy().starts_with(".neo4j-backup");
+        if path.is_file() && !is_told {
+            found.insert(entry.path, std::fs::read(path)?);
+        }
+    }
+    Ok(found)
+}
+
+fn after(to: &Path, before: &Tree) -> Result<After> {
+    let now = tree(to)?;
+    let has_backup = to.join("neostore").is_file();
+    Ok(if to.join("temp-copy").exists() {
+        After::LockedOut
+    } else if now == *before {
+        After::Same
+    } else if has_backup {
+        After::Backup
+    } else {
+        After::Gone
+    })
+}
+
+/// A server whose last transaction that is.
+fn server(database: &Arc<Database>, last: u64) -> Result<SocketAddr> {
+    let database = Arc::clone(database);
+    serve(move |request| Answer::Bytes(database.honest(request, last)))
+}
+
+/// A server that answers honestly but to requests of one kind.
+fn but(
+    database: &Arc<Database>,
+    is_it: fn(&Request) -> bool,
+    answer: fn(&Database, &Request) -> Answer,
+) -> Result<SocketAddr> {
+    let database = Arc::clone(database);
+    serve(move |request| match is_it(&request) {
+        true => answer(&database, &request),
+        false => Answer::Bytes(database.honest(request, Database::LAST)),
+    })
+}
+
+fn is_full(request: &Request) -> bool {
+    matches!(request, Request::Full { .. })
+}
+
+/// Not a request for nothing, which only ours makes, to find out who answers.
+fn is_increment(request: &Request) -> bool {
+    matches!(request, Request::Incremental { last_tx_id: 1.. })
+}
+
+fn honest(database: &Arc<Database>) -> Result<SocketAddr> {
+    server(database, Database::LAST)
+}
+
+fn closes(_: &Arc<Database>) -> Result<SocketAddr> {
+    serve_raw(b"")
+}
+
+fn babbles(_: &Arc<Database>) -> Result<SocketAddr> {
+    serve_raw(b"SSH-2.0-OpenSSH_9.6\r\n")
+}
+
+/// What 3.1 says, but for what follows its frame's header.
+fn other_version(database: &Arc<Database>) -> Result<SocketAddr> {
+    but(
+        database,
+        |_| true,
+        |database, request| {
+            let mut answer = database.honest(*request, Database::LAST);
+            answer[5] = 2;
+            Answer::Bytes(answer)
+        },
+    )
+}
+
+fn fails(database: &Arc<Database>) -> Result<SocketAddr> {
+    let fail = |database: &Database, request: &Request| {
+        let mut encoder = Encoder::new();
+        if is_full(request) {
+            database.files(&mut encoder);
+        }
+        Answer::Bytes(encoder.fail(&Failure::other("an index is gone")).to_vec())
+    };
+    but(database, |request| is_full(request) || is_increment(request), fail)
+}
+
+fn cut_off(database: &Arc<Database>) -> Result<SocketAddr> {
+    but(database, is_full, |database, request| {
+        let mut answer = database.honest(*request, Database::LAST);
+        answer.truncate(answer.len() / 2);
+        Answer::Last(answer)
+    })
+}
+
+/// The silent loss of the real server: no transactions, where some were committed.
+fn silent_loss(database: &Arc<Database>) -> Result<SocketAddr> {
+    but(database, is_full, |database, _| Answer::Bytes(database.full(&[])))
+}
+
+fn other_store(database: &Arc<Database>) -> Result<SocketAddr> {
+    but(
+        database,
+        |request| !is_full(request),
+        |database, _| {
+            let mut store_id = database.store_id();
+            store_id[15] ^= 1;
+            Answer::Bytes(database.incremental_of(&store_id, &[]))
+        },
+    )
+}
+
+fn pruned() -> Answer {
+    Answer::Bytes(Encoder::new().fail(&Failure::logs_pruned("no such transaction")).to_vec())
+}
+
+/// Asked for what follows the backup, or its last transaction.
+fn is_next(request: &Request) -> bool {
+    let (next, stored) = (Database::STORED - 1..=Database::STORED, request);
+    matches!(stored, Request::Incremental { last_tx_id } if next.contains(&last_tx_id.unsigned_abs()))
+}
+
+/// Nothing before the last transaction is in the logs any more.
+fn logs_gone(database: &Arc<Database>) -> Result<SocketAddr> {
+    but(database, is_next, |_, _| pruned())
+}
+
+fn gone_and_fails(database: &Arc<Database>) -> Result<SocketAddr> {
+    but(
+        database,
+        |request| is_full(request) || is_next(request),
+        |_, request| match is_full(request) {
+            true => Answer::Bytes(Encoder::new().fail(&Failure::other("no disk")).to_vec()),
+            false => pruned(),
+        },
+    )
+}
+
+/// All that was asked for but the last byte, in whole frames.
+fn half(database: &Arc<Database>) -> Result<SocketAddr> {
+    but(database, is_increment, |database, request| {
+        let Request::Incremental { last_tx_id } = request else { return Answer::Silence };
+        let mut bytes = database.transactions(last_tx_id.unsigned_abs() + 1..=Database::LAST);
+        bytes.pop();
+        Answer::Bytes(database.incremental(&bytes))
+    })
+}
+
+fn gap(database: &Arc<Database>) -> Result<SocketAddr> {
+    but(database, is_increment, |database, request| {
+        let Request::Incremental { last_tx_id } = request else { return Answer::Silence };
+        let from = last_tx_id.unsigned_abs() + 1;
+        let wanted = (from..=Database::LAST).filter(|id| *id != Database::STORED + 1);
+        Answer::Bytes(database.incremental(&database.transactions(wanted)))
+    })
+}
