@@ -14,7 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("source", &["formats"]),
     ("wire", &["formats"]),
     ("service", &["formats", "source", "wire"]),
-    ("client", &["formats", "wire"]),
+    ("client", &["formats", "wire", "fs"]),
     ("fs", &[]),
     ("mirror", &["formats", "source", "wire", "client", "fs"]),
     ("restore", &["formats", "source", "fs", "mirror"]),

@@ -82,12 +82,8 @@ fn of_sink(error: client::Error) -> Failure {
         client::Error::Sink(cause) => match cause.downcast::<mirror::Error>() {
             Ok(cause) => Failure::from(*cause),
             Err(cause) => {
-                let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-                let code = match kind {
-                    Some(std::io::ErrorKind::StorageFull) => ExitCode::NoSpace,
-                    Some(_) => ExitCode::TargetUnusable,
-                    None => ExitCode::Internal,
-                };
+                let code =
+                    cause.downcast_ref::<fs::Error>().map_or(ExitCode::Internal, code_of_disk);
                 Failure::of(code, &*cause)
             }
         },

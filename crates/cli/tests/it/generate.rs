@@ -125,12 +125,12 @@ fn bash_completes() {
     );
     check("n restore --u", "--until");
     check("n restore --from /backups --b", "--before");
-    check("n backup --host db --f", "--follow --full");
-    check("n backup -t", "-to");
-    check("n --host db --t", "--to --token-file");
+    check("n backup --host db --f", "--follow --from --full");
+    check("n backup -t", "-timeout -to");
+    check("n --host db --t", "--timeout --to --token-file");
     check("n -host db -to /b --fu", "--full");
     check("n -ho", "-host");
-    check("n --ver", "--version");
+    check("n --ver", "--verify --version");
     check("n info -t", "");
     check("n generate b", "bash");
     check("n generate man r", "restore");

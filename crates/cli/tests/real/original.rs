@@ -351,8 +351,8 @@ fn pruned() -> Answer {
 
 /// Asked for what follows the backup, or its last transaction.
 fn is_next(request: &Request) -> bool {
-    let (next, stored) = (Database::STORED - 1..=Database::STORED, request);
-    matches!(stored, Request::Incremental { last_tx_id } if next.contains(&last_tx_id.unsigned_abs()))
+    let Request::Incremental { last_tx_id } = request else { return false };
+    (Database::STORED - 1..=Database::STORED).contains(&last_tx_id.unsigned_abs())
 }
 
 /// Nothing before the last transaction is in the logs any more.

@@ -7,7 +7,6 @@
 //! metadata and afterwards.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::Path;
 
 use formats::txlog::LogHeader;
@@ -16,6 +15,7 @@ use formats::v3_0::{
     LEGACY_INDEXES, Neostore, SCHEMA_INDEXES, composed_log_start,
 };
 use formats::{KernelVersion, LogPosition, TxId};
+use fs::RealDisk;
 use wire::api::{
     CheckpointInfo, ErrorCode, FileInfo, FileKind, Finished, LastTx, LeftOut, MAX_FILES, Session,
 };
@@ -31,6 +31,9 @@ use crate::progress::{Phase, Progress};
 use crate::sink::Sink;
 
 const METADATA_STORE: &str = "neostore";
+/// As in a backup.
+const DIR_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 /// Longer counts files are left out: they are kept in memory until it is known whether they fit.
 const COUNTS_BYTES_MAX: usize = 16 << 20;
 
@@ -204,17 +207,23 @@ fn log_version(path: &str) -> Option<u64> {
 
 /// Writes a log file of the server's to where it was asked for.
 fn keep_aside(response: &mut Response, dir: &Path, name: &str) -> Result<()> {
-    let path = dir.join(name);
-    let unwritten = |error: std::io::Error| {
-        let what = format!("{}: {error}", path.display());
-        Error::Sink(Box::new(std::io::Error::new(error.kind(), what)))
-    };
-    std::fs::create_dir_all(dir).map_err(unwritten)?;
-    let mut file = std::fs::File::create(&path).map_err(unwritten)?;
+    let (disk, path) = (RealDisk::new(), dir.join(name));
+    let unwritten = |error: fs::Error| Error::Sink(Box::new(error));
+    disk.create_dir_all(dir, DIR_MODE).map_err(unwritten)?;
+    if path.exists() {
+        // Of a copy that failed.
+        disk.remove_file(&path).map_err(unwritten)?;
+    }
+    let file = disk.create_file(&path, FILE_MODE).map_err(unwritten)?;
+    let mut at_bytes = 0_u64;
     loop {
         match response.next()? {
-            Part::Data(range) => file.write_all(response.bytes(range)).map_err(unwritten)?,
-            Part::FileEnd => return file.sync_all().map_err(unwritten),
+            Part::Data(range) => {
+                let bytes = response.bytes(range);
+                file.write_at(at_bytes, bytes).map_err(unwritten)?;
+                at_bytes = at_bytes.saturating_add(bytes.len() as u64);
+            }
+            Part::FileEnd => return file.sync().map_err(unwritten),
             Part::Failure(failure) => return Err(failed(&failure)),
             _ => return Err(broken("it ends among the files")),
         }
