@@ -19,6 +19,9 @@ pub const OWN_NAME: &str = "neo4j-backup.conf";
 /// Today's names (Operations Manual 5) and those of Neo4j 3.0; the first that is there counts.
 const ENABLED: [&str; 2] = ["server.backup.enabled", "dbms.backup.enabled"];
 const ADDRESS: [&str; 2] = ["server.backup.listen_address", "dbms.backup.address"];
+/// That the protocol of Neo4j 3.0 is spoken with whoever reaches the service: ours, no Neo4j knows it.
+const V3_0_INSECURE: [&str; 2] =
+    ["server.backup.legacy_protocol.insecure", "dbms.backup.legacy_protocol.insecure"];
 const ALL_INTERFACES: &str = "0.0.0.0";
 
 /// What the configuration says of backup.
@@ -28,13 +31,16 @@ pub struct Settings {
     pub enabled: bool,
     /// Where to listen, if it says so.
     pub listen: Option<Listen>,
+    /// Whether the protocol of Neo4j 3.0 is spoken beyond loopback, and beside TLS and tokens.
+    pub v3_0_insecure: bool,
     /// What it says of the transaction logs; `None` where no configuration was read.
     pub logs: Option<LogSettings>,
 }
 
 impl Settings {
     /// What holds where there is no configuration.
-    pub const DEFAULT: Self = Self { enabled: true, listen: None, logs: None };
+    pub const DEFAULT: Self =
+        Self { enabled: true, listen: None, v3_0_insecure: false, logs: None };
 
     /// Reads what stands in a server's configuration, and in ours beside it.
     pub fn read(neo4j: Config) -> Result<Self> {
@@ -45,7 +51,12 @@ impl Settings {
         if std::fs::symlink_metadata(&own).is_ok() {
             files.insert(0, Config::read(&own)?);
         }
-        Ok(Self { enabled: enabled(&files)?, listen: listen(&files)?, logs })
+        Ok(Self {
+            enabled: is_true(&files, &ENABLED)?.unwrap_or(true),
+            listen: listen(&files)?,
+            v3_0_insecure: is_true(&files, &V3_0_INSECURE)?.unwrap_or(false),
+            logs,
+        })
     }
 }
 
@@ -54,11 +65,11 @@ fn find<'a>(files: &'a [Config], names: &[&'static str]) -> Option<(&'a Config, 
     all.find(|(file, name)| file.setting(name).is_some())
 }
 
-fn enabled(files: &[Config]) -> Result<bool> {
-    let Some((file, name)) = find(files, &ENABLED) else { return Ok(true) };
+fn is_true(files: &[Config], names: &[&'static str]) -> Result<Option<bool>> {
+    let Some((file, name)) = find(files, names) else { return Ok(None) };
     match file.setting(name).map_or("", |setting| setting.value) {
-        value if value.eq_ignore_ascii_case("true") => Ok(true),
-        value if value.eq_ignore_ascii_case("false") => Ok(false),
+        value if value.eq_ignore_ascii_case("true") => Ok(Some(true)),
+        value if value.eq_ignore_ascii_case("false") => Ok(Some(false)),
         value => Err(file.bad_value(name, &format!("{value:?} is neither true nor false")).into()),
     }
 }
@@ -100,6 +111,9 @@ mod tests {
             assert!(!read("", Some(&format!("{name}=false"))).unwrap().enabled);
             assert!(read(&format!("{name}=false"), Some(&format!("{name}=true"))).unwrap().enabled);
         }
+        for name in V3_0_INSECURE {
+            assert!(read("", Some(&format!("{name}=true"))).unwrap().v3_0_insecure);
+        }
         // Ours goes before the server's, in whatever spelling.
         let read_both = |neo4j, own| read(neo4j, Some(own)).unwrap().listen;
         assert_eq!(
@@ -125,6 +139,7 @@ mod tests {
         for (name, value) in [
             (ENABLED[0], "perhaps"),
             (ENABLED[1], ""),
+            (V3_0_INSECURE[0], "yes"),
             (ADDRESS[0], "host:port"),
             (ADDRESS[1], "host:9-1"),
         ] {

@@ -28,6 +28,9 @@ pub struct ServiceConfig {
     pub tokens: Option<TokenFile>,
     /// Listen beyond loopback without TLS or without authentication all the same.
     pub insecure: bool,
+    /// Speak Neo4j 3.0's protocol, which has neither encryption nor users, with whoever reaches the
+    /// service; else only where it is on loopback and has neither TLS nor tokens.
+    pub v3_0_insecure: bool,
     /// What the server's configuration says of its logs, where it was read.
     pub log_settings: Option<LogSettings>,
     /// Bounds on what clients may use up.
@@ -104,6 +107,7 @@ impl ServiceConfig {
             tls: None,
             tokens: None,
             insecure: false,
+            v3_0_insecure: false,
             log_settings: None,
             limits: Limits::default(),
         }

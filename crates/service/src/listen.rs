@@ -56,6 +56,13 @@ pub async fn serve(
     let addresses: Vec<_> = ports.map(|port| SocketAddr::new(listen.ip(), port)).collect();
     let listener = TcpListener::bind(&*addresses).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
+    if config.v3_0_insecure {
+        tracing::warn!(
+            %address,
+            "Neo4j 3.0's protocol is spoken without encryption and users: whoever reaches this can \
+             read all data"
+        );
+    }
 
     let shared = Shared::new(config);
     let acceptor = Acceptor::new(Arc::clone(&shared), tls);
@@ -139,14 +146,14 @@ impl Acceptor {
         let limits = &self.shared.config.limits;
         let _ = stream.set_nodelay(true);
         let in_flight = InFlight::new();
-        let Some(tls) = &self.tls else {
-            if v3_0::is_spoken(&self.shared.config) {
-                let mut first = [0];
-                let looked = tokio::time::timeout(limits.idle_timeout, stream.peek(&mut first));
-                if matches!(looked.await, Ok(Ok(1))) && first == [v3_0::FIRST_BYTE] {
-                    return v3_0::serve(Arc::clone(&self.shared), stream).await;
-                }
+        if v3_0::is_spoken(&self.shared.config) {
+            let mut first = [0];
+            let looked = tokio::time::timeout(limits.idle_timeout, stream.peek(&mut first));
+            if matches!(looked.await, Ok(Ok(1))) && first == [v3_0::FIRST_BYTE] {
+                return v3_0::serve(Arc::clone(&self.shared), stream).await;
             }
+        }
+        let Some(tls) = &self.tls else {
             let stream =
                 Watched::new(stream, in_flight.clone(), limits.idle_timeout, limits.stall_timeout);
             return self.http(stream, Peer::default(), in_flight, watcher).await;

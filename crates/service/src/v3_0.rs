@@ -1,7 +1,7 @@
 //! The backup protocol of Neo4j 3.0, for that version's own tool: see [`wire::v3_0`].
 //!
-//! It has neither encryption nor users, so it is spoken on the loopback interface only, and never where
-//! tokens are wanted. A connection is served by a thread that waits for files and for the client.
+//! It has neither encryption nor users, so it is spoken on the loopback interface only, and not where TLS or
+//! tokens are wanted, unless the operator says so. A connection is served by a thread that waits for files and for the client.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -103,11 +103,13 @@ impl Conversation {
     fn answer(&mut self, request: Request) -> std::io::Result<()> {
         let mut encoder = Encoder::new();
         let answered = match request {
-            _ if self.shared.config.tokens.is_some() => Err(Fault::Told(detail(
-                ErrorCode::Forbidden,
-                "this service wants tokens, which Neo4j 3.0's protocol does not have",
-                None,
-            ))),
+            _ if self.shared.config.tokens.is_some() && !self.shared.config.v3_0_insecure => {
+                Err(Fault::Told(detail(
+                    ErrorCode::Forbidden,
+                    "this service wants tokens, which Neo4j 3.0's protocol does not have",
+                    None,
+                )))
+            }
             Request::Full { .. } => self.full(&mut encoder),
             // Only a client of ours asks for what follows nothing: to find out what is spoken here.
             Request::Incremental { last_tx_id: ..=0 } => {
@@ -122,7 +124,11 @@ impl Conversation {
             Ok(()) => self.stream.write_all(&encoder.finish()),
             Err(Fault::Lost(error)) => Err(error),
             Err(Fault::Told(detail)) => {
-                tracing::warn!(error = detail.message, "Neo4j 3.0's tool is refused");
+                tracing::warn!(
+                    peer = self.peer(),
+                    error = detail.message,
+                    "Neo4j 3.0's tool is refused"
+                );
                 let failure = match detail.code {
                     ErrorCode::LogsPruned => Failure::logs_pruned(&detail.message),
                     _ => Failure::other(&detail.message),
@@ -159,6 +165,7 @@ impl Conversation {
         sent_bytes += told_no_more(self.send(encoder, range, read, send))?;
         let (files, last_tx_id) = (files.len(), finished.last_tx.tx_id.0);
         tracing::info!(
+            peer = self.peer(),
             database,
             files,
             bytes = sent_bytes,
@@ -177,12 +184,18 @@ impl Conversation {
         let send = |encoder: &mut Encoder, bytes: &[u8]| encoder.transactions(bytes);
         let sent_bytes = told_no_more(self.send(encoder, 0..size_bytes, read_at, send))?;
         tracing::info!(
+            peer = self.peer(),
             database,
             after = last_tx_id.0,
             bytes = sent_bytes,
             "increment by Neo4j 3.0's protocol"
         );
         Ok(())
+    }
+
+    /// Who asks, as far as the protocol tells.
+    fn peer(&self) -> String {
+        self.stream.peer_addr().map_or_else(|_| "gone".to_owned(), |peer| peer.to_string())
     }
 
     /// Reads a range and sends it on, as far as there is something.
@@ -251,5 +264,5 @@ fn not_3_0() -> ErrorDetail {
 
 /// Whether the protocol may be spoken at all.
 pub(crate) fn is_spoken(config: &ServiceConfig) -> bool {
-    config.tls.is_none() && config.listen.ip().is_loopback()
+    config.v3_0_insecure || config.tls.is_none() && config.listen.ip().is_loopback()
 }

@@ -55,6 +55,7 @@ fn configure(
 ) -> Result<ServiceConfig> {
     let mut config = ServiceConfig::for_installation(installation);
     config.log_settings = settings.logs.clone();
+    config.v3_0_insecure = settings.v3_0_insecure;
     (config.listen, config.last_port) = where_to_listen(args, settings)?;
     config.database_globs = globs(&args.databases)?;
     config.tls = tls(args);

@@ -20,3 +20,4 @@ mod stop;
 mod tls;
 mod token;
 mod usage;
+mod v3_0;

@@ -1,0 +1,97 @@
+//! Neo4j 3.0's protocol at the service: who is spoken with, and where.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use testkit::certificates::Certificates;
+use wire::v3_0::{Event, Expected, Request, ResponseDecoder};
+
+use crate::run::{Service, copy, run};
+
+/// A home with a 3.0 database; its `neo4j-backup.conf` has these lines. Its configuration.
+fn home(parent: &Path, own: &str) -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/3.0.0/mixed");
+    copy(&fixtures.join("databases"), &parent.join("data/databases"));
+    let conf = parent.join("conf");
+    std::fs::create_dir_all(&conf).unwrap();
+    std::fs::write(conf.join("neo4j.conf"), "").unwrap();
+    std::fs::write(conf.join("neo4j-backup.conf"), own).unwrap();
+    conf.join("neo4j.conf")
+}
+
+/// What the service answers to Neo4j 3.0's tool that has the backup up to transaction 1: whether
+/// transactions came, or nothing of the protocol.
+fn asked(service: &Service) -> Result<u64, String> {
+    let port = service.address.rsplit(':').next().unwrap();
+    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(&Request::Incremental { last_tx_id: 1 }.encode()).unwrap();
+    let (mut decoder, mut buffer) = (ResponseDecoder::new(Expected::Incremental), vec![0; 65536]);
+    let mut came_bytes = 0;
+    loop {
+        let read = stream.read(&mut buffer).map_err(|error| error.to_string())?;
+        if read == 0 {
+            return Err("closed".to_owned());
+        }
+        let mut input = &buffer[..read];
+        while let Some(event) = decoder.next(&mut input).map_err(|error| error.to_string())? {
+            match event {
+                Event::Transactions(bytes) => came_bytes += bytes.len() as u64,
+                Event::Failure(failure) => return Err(failure.to_string()),
+                Event::End => return Ok(came_bytes),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// On loopback it is spoken unless TLS or tokens are wanted; beyond loopback, and beside both, only where
+/// the configuration says so, which the log tells. HTTP goes on at the same port.
+#[test]
+fn where_it_is_spoken() {
+    let insecure = "dbms.backup.legacy_protocol.insecure=true\n";
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = Certificates::make(dir.path()).unwrap();
+    let (cert, key) = (certificates.arg("server.pem"), certificates.arg("server.key"));
+    let ca = certificates.arg("ca.pem");
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (tokens, token) = (path("tokens"), path("token"));
+    let line = ["--name", "n", "--client-file", &token, "--token-file", &tokens];
+    assert_eq!(run(["token"].iter().chain(&line)).status, 0);
+    let tls = ["--tls-cert", &cert, "--tls-key", &key];
+    let with_token = ["--token-file", &tokens];
+    let everywhere = ["--insecure"];
+    let trust = ["--ca", ca.as_str()];
+    let own_token = ["--token-file", token.as_str()];
+    // Where it listens, its flags, a client's, our settings, and whether the protocol is spoken.
+    type Case<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a str, bool);
+    let cases: [Case<'_>; 8] = [
+        ("127.0.0.1:0", &[], &[], "", true),
+        ("127.0.0.1:0", &tls, &trust, "", false),
+        ("127.0.0.1:0", &with_token, &own_token, "", false),
+        ("0.0.0.0:0", &everywhere, &[], "", false),
+        ("127.0.0.1:0", &tls, &trust, insecure, true),
+        ("127.0.0.1:0", &with_token, &own_token, insecure, true),
+        ("0.0.0.0:0", &everywhere, &[], insecure, true),
+        ("127.0.0.1:0", &[], &[], "dbms.backup.legacy_protocol.insecure=false", true),
+    ];
+    for (index, (listen, serve, client, own, is_spoken)) in cases.into_iter().enumerate() {
+        let conf = home(&dir.path().join(index.to_string()), own);
+        let mut command =
+            crate::run::command(["serve", "--listen", listen, "--config", conf.to_str().unwrap()]);
+        command.args(serve).env("NEO4J_BACKUP_LOG", "warn");
+        let service = Service::that_listens(command.spawn().unwrap());
+        let answer = asked(&service);
+        assert_eq!(answer.is_ok(), is_spoken, "{index}: {answer:?}");
+        assert!(answer.is_err() || answer > Ok(10_000), "{index}: {answer:?}");
+        let (host, to) = (service.address.replace("0.0.0.0", "127.0.0.1"), path("backup"));
+        let line = ["-host", host.as_str(), "-to", &to, "--full", "--json"];
+        let ran = run(line.iter().chain(client));
+        assert_eq!(ran.status, 0, "{index}: {ran:?}");
+        assert_eq!(ran.json()["verified"], true, "{index}: {ran:?}");
+        let told = service.stop().stderr;
+        assert_eq!(told.contains("without encryption"), own == insecure, "{index}: {told}");
+    }
+}
