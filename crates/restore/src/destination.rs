@@ -35,6 +35,8 @@ pub struct Destination {
     data: PathBuf,
     databases: PathBuf,
     transactions: PathBuf,
+    /// What a database of Neo4j 3.0 is called, of which a server starts one; if `None` as in the backup.
+    active_database: Option<String>,
 }
 
 /// Whom restored files belong to, and who may read them.
@@ -51,7 +53,7 @@ impl Destination {
     #[must_use]
     pub fn from_data(data: &Path) -> Self {
         let (databases, transactions) = (data.join("databases"), data.join("transactions"));
-        Self { data: data.to_owned(), databases, transactions }
+        Self { data: data.to_owned(), databases, transactions, active_database: None }
     }
 
     /// The directories that a server's configuration names.
@@ -61,6 +63,7 @@ impl Destination {
             data: installation.data_dir().to_owned(),
             databases: installation.databases_root().to_owned(),
             transactions: installation.transactions_root().to_owned(),
+            active_database: Some(installation.active_database().to_owned()),
         }
     }
 
@@ -72,6 +75,7 @@ impl Destination {
             data: absolute(&self.data)?,
             databases: absolute(&self.databases)?,
             transactions: absolute(&self.transactions)?,
+            active_database: self.active_database.clone(),
         })
     }
 
@@ -82,6 +86,7 @@ impl Destination {
             data: real(&self.data)?,
             databases: real(&self.databases)?,
             transactions: resolve(&self.transactions)?,
+            active_database: self.active_database.clone(),
         })
     }
 
@@ -89,6 +94,15 @@ impl Destination {
     #[must_use]
     pub fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// A database of a backup, with the name that it is to have here.
+    pub(crate) fn named(&self, entry: &DatabaseEntry) -> DatabaseEntry {
+        let mut entry = entry.clone();
+        if let Some(name) = self.active_database.as_ref().filter(|_| entry.store_id.is_v3_0()) {
+            entry.name.clone_from(name);
+        }
+        entry
     }
 
     /// The directory that has one directory per database.

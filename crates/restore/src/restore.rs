@@ -89,7 +89,9 @@ fn restore_noting(
     made: &mut Vec<PathBuf>,
 ) -> Result<Report> {
     let backup = Backup::open(from)?;
-    let entries = backup.select(&options.databases)?;
+    let selected = backup.select(&options.databases)?;
+    let named: Vec<_> = selected.into_iter().map(|entry| options.to.named(entry)).collect();
+    let entries: Vec<&DatabaseEntry> = named.iter().collect();
     if entries.is_empty() {
         return Err(Error::NothingToRestore { backup: from.to_owned() });
     }

@@ -18,7 +18,13 @@ use crate::{Error, Result, v3_0};
 pub struct Installation {
     data: PathBuf,
     transactions: PathBuf,
+    /// The database that a server of 3.0 starts.
+    active_database: String,
 }
+
+/// The database of a server of 3.0 that its configuration does not name.
+const GRAPH_DB: &str = "graph.db";
+const ACTIVE_DATABASE: &str = "dbms.active_database";
 
 impl Installation {
     /// From `neo4j.conf`: `server.directories.data` (default `data` in Neo4j's home) and
@@ -38,12 +44,21 @@ impl Installation {
         let data = data.unwrap_or_else(|| home.join("data"));
         let transactions = config.directory("server.directories.transaction.logs.root", &home)?;
         let transactions = transactions.unwrap_or_else(|| data.join("transactions"));
-        Ok(Self { data, transactions })
+        let active_database = config.get(ACTIVE_DATABASE).unwrap_or(GRAPH_DB).to_owned();
+        if !is_name(&active_database) {
+            let what = format!("{active_database:?} is not the name of a directory");
+            return Err(config.bad_value(ACTIVE_DATABASE, &what));
+        }
+        Ok(Self { data, transactions, active_database })
     }
 
     /// From a data directory, with the transaction logs in their default place.
     pub fn from_data(data_dir: &Path) -> Result<Self> {
-        let found = Self { data: data_dir.to_owned(), transactions: data_dir.join("transactions") };
+        let found = Self {
+            data: data_dir.to_owned(),
+            transactions: data_dir.join("transactions"),
+            active_database: GRAPH_DB.to_owned(),
+        };
         found.check()?;
         Ok(found)
     }
@@ -77,6 +92,12 @@ impl Installation {
     #[must_use]
     pub fn transactions_root(&self) -> &Path {
         &self.transactions
+    }
+
+    /// The database that a server of Neo4j 3.0 starts: `dbms.active_database`, else `graph.db`.
+    #[must_use]
+    pub fn active_database(&self) -> &str {
+        &self.active_database
     }
 
     /// Every database directory, sorted by name, whatever its state.
@@ -114,6 +135,11 @@ impl Installation {
         found
             .ok_or_else(|| Error::NoSuchDatabase { name: name.to_owned(), data: self.data.clone() })
     }
+}
+
+/// Whether it is the name of one directory, and not one that hides or leads elsewhere.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
 }
 
 /// A database that is older than this is not in the middle of its creation.

@@ -95,3 +95,37 @@ fn where_it_is_spoken() {
         assert_eq!(told.contains("without encryption"), own == insecure, "{index}: {told}");
     }
 }
+
+/// A server of 3.0 starts one database, whose name its configuration has: that is where a restore by the
+/// configuration goes; one to a data directory keeps the name.
+#[test]
+fn restored_where_the_server_looks() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::start_with("--config", &home(dir.path(), ""), &[]);
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (backup, conf) = (path("backup"), path("other.conf"));
+    let ran = run(["-host", &service.address, "-to", &backup]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let restore = |setting: &str, more: [&str; 2]| {
+        let data = path("restored");
+        std::fs::write(&conf, format!("dbms.directories.data={data}\n{setting}")).unwrap();
+        run(["restore", "--from", &backup, "--json"].iter().chain(&more))
+    };
+    let there = |data: &str, name: &str| {
+        dir.path().join(data).join("databases").join(name).join("neostore").is_file()
+    };
+    let config = ["--config", conf.as_str()];
+    let ran = restore("dbms.active_database=other.db", config);
+    assert_eq!(ran.json()["databases"][0]["name"], "other.db", "{ran:?}");
+    assert!(there("restored", "other.db") && !there("restored", "graph.db"));
+    // What is there is asked for by that name, too.
+    assert_eq!(restore("dbms.active_database=other.db", config).status, 31);
+    assert_eq!(restore("", config).status, 0);
+    assert!(there("restored", "graph.db"));
+    assert_eq!(restore("", ["--to", &path("as-it-was")]).status, 0);
+    assert!(there("as-it-was", "graph.db"));
+    for name in ["../x", "a/b", ".hidden", ".."] {
+        let ran = restore(&format!("dbms.active_database={name}"), config);
+        assert_eq!((ran.status, ran.code().as_str()), (3, "bad_configuration"), "{name}");
+    }
+}

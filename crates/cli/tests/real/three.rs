@@ -18,6 +18,8 @@ use testkit::{backup_tool, consistency, verdict};
 use crate::scene::{arg, copies, one_at_a_time, program};
 
 const DATABASE: &str = "graph.db";
+/// What it is called after a restore: the server is configured so.
+const RESTORED: &str = "restored.db";
 const BETWEEN: Duration = Duration::from_secs(2);
 /// Increments of a follower, each of a few transactions.
 const LEAST_FOLLOWED: usize = 50;
@@ -181,10 +183,11 @@ impl Scene {
     /// What `restore` makes of a backup is right.
     fn restored(&self, from: &Path, expected: &Expected) -> Result<()> {
         let home = self.path("restored");
-        let data = home.join("data");
-        std::fs::create_dir_all(&home)?;
-        program().json(&["restore", "--from", arg(from), "--to", arg(&data), "--json"])?;
-        self.started(&home, expected)
+        let conf = home.join("conf/neo4j.conf");
+        std::fs::create_dir_all(home.join("conf"))?;
+        std::fs::write(&conf, format!("dbms.active_database={RESTORED}\n"))?;
+        program().json(&["restore", "--from", arg(from), "--config", arg(&conf), "--json"])?;
+        self.started(&home, RESTORED, expected)
     }
 
     /// A backup that is copied to a database's place is right.
@@ -195,16 +198,17 @@ impl Scene {
         let mut cp = std::process::Command::new("cp");
         let status = cp.arg("-r").args([from, &databases.join(DATABASE)]).status()?;
         ensure!(status.success(), "cp: {status}");
-        self.started(&home, expected)
+        self.started(&home, DATABASE, expected)
     }
 
     /// Real 3.0 starts on a home, and has everything in it; the home is removed.
-    fn started(&self, home: &Path, expected: &Expected) -> Result<()> {
-        let mut server = Server::builder(&self.version).home(home).start()?;
+    fn started(&self, home: &Path, database: &str, expected: &Expected) -> Result<()> {
+        let builder = Server::builder(&self.version).home(home);
+        let mut server = builder.setting("dbms.active_database", database).start()?;
         let figures = verdict::examine(&server, expected).into_result()?;
         println!("{}: started in {:.1?}: {figures:?}", self.version.name, server.started_in());
         server.stop()?;
-        consistency::check(&self.version, home, DATABASE)?.into_result()?;
+        consistency::check(&self.version, home, database)?.into_result()?;
         Ok(std::fs::remove_dir_all(home)?)
     }
 
