@@ -379,6 +379,9 @@ pub struct CheckArgs {
     pub to: Option<PathBuf>,
     #[command(flatten)]
     pub tls: ClientTlsArgs,
+    /// What is spoken with the other end
+    #[arg(long, value_enum, default_value = "auto")]
+    pub protocol: Protocol,
     /// On the server's host: the server's neo4j.conf
     #[arg(long, value_name = "NEO4J_CONF", conflicts_with = "ca")]
     pub config: Option<PathBuf>,

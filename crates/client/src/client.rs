@@ -47,7 +47,7 @@ impl Client {
     }
 
     /// The Neo4j 3.0 server that answers, if one does.
-    async fn v3_0(&self) -> Result<Option<&v3_0::Server>> {
+    pub(crate) async fn v3_0(&self) -> Result<Option<&v3_0::Server>> {
         let find = async || {
             let server = v3_0::Server::new(&self.options);
             let is_ours = self.options.tls.is_some() || self.options.token.is_some();

@@ -14,6 +14,9 @@ impl Client {
     /// # Errors
     /// When it cannot be reached, or when something else answers.
     pub async fn health(&self) -> Result<()> {
+        if self.is_v3_0().await? {
+            return Ok(());
+        }
         let request = self.http.request(Method::GET, "/health");
         let (begin, whole) = (self.options.contact_timeout, self.options.answer_timeout);
         let answer = self.http.json::<serde_json::Value>(request, begin, whole).await;
@@ -31,11 +34,15 @@ impl Client {
         }
     }
 
-    /// What the service tells of a database's transaction logs.
+    /// What the service tells of a database's transaction logs; that of a Neo4j 3.0 server tells
+    /// nothing.
     ///
     /// # Errors
     /// When the service cannot be reached, does not know the database, or cannot read its logs.
-    pub async fn logs(&self, database: &str) -> Result<Logs> {
+    pub async fn logs(&self, database: &str) -> Result<Option<Logs>> {
+        if self.is_v3_0().await? {
+            return Ok(None);
+        }
         let request = self.http.request(Method::GET, &path(database, "logs")?);
         let timeout = self.options.begin_timeout;
         let answer = self.http.json(request, timeout, timeout).await;
@@ -47,18 +54,26 @@ impl Client {
         }
         logs.retention_policy.iter_mut().for_each(tidy);
         tidy(&mut logs.checkpoint.reason);
-        Ok(logs)
+        Ok(Some(logs))
     }
 
-    /// Whether a full copy could begin now or, with what a backup ends with, an increment.
+    /// Whether a full copy could begin now or, with what a backup ends with, an increment. A Neo4j 3.0
+    /// server does not tell of its files: `None`.
     ///
     /// # Errors
     /// Those that the copy would fail with as it begins.
-    pub async fn check(&self, database: &str, after: Option<After>) -> Result<CheckedDatabase> {
+    pub async fn check(
+        &self,
+        database: &str,
+        after: Option<After>,
+    ) -> Result<Option<CheckedDatabase>> {
+        if let Some(server) = self.v3_0().await? {
+            return server.check(after).await.map(|()| None);
+        }
         let request = self.http.request(Method::POST, &path(database, "check")?);
         let request = request.json(&CheckDatabase { after });
         let timeout = self.options.begin_timeout;
-        self.http.json(request, timeout, timeout).await.map_err(first_contact)
+        self.http.json(request, timeout, timeout).await.map(Some).map_err(first_contact)
     }
 }
 

@@ -100,14 +100,19 @@ impl Server {
         })
     }
 
+    /// Whether a copy could begin, of everything or after what a backup has.
+    pub(crate) async fn check(&self, after: Option<After>) -> Result<()> {
+        let store_id = self.store_id().await?;
+        let Some(after) = after else { return Ok(()) };
+        require_same_store(&store_id, &after)?;
+        self.blocking(move |server| increment::check(server, &after)).await
+    }
+
     /// Begins a copy: nothing is asked for yet but the store's identity.
     pub(crate) async fn open(&self, database: &str, after: Option<After>) -> Result<Copy> {
         let store_id = self.store_id().await?;
-        if let Some(after) = after.as_ref().filter(|after| !after.store_id.is_same_store(&store_id))
-        {
-            let (expected, code) = (&after.store_id, ErrorCode::OtherStore);
-            let message = format!("the server's store is {store_id}, the backup is of {expected}");
-            return Err(refused(code, message));
+        if let Some(after) = &after {
+            require_same_store(&store_id, after)?;
         }
         let session = Session {
             session_id: "3.0".to_owned(),
@@ -183,6 +188,15 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.0.shutdown(Shutdown::Both);
     }
+}
+
+fn require_same_store(store_id: &StoreId, after: &After) -> Result<()> {
+    if after.store_id.is_same_store(store_id) {
+        return Ok(());
+    }
+    let expected = &after.store_id;
+    let message = format!("the server's store is {store_id}, the backup is of {expected}");
+    Err(refused(ErrorCode::OtherStore, message))
 }
 
 /// An error as the HTTP service would tell it.

@@ -46,7 +46,7 @@ impl Catalog for Installation {
             state: state(copy.state()),
             store_id: copy.store_id().clone(),
             external_uuid: copy.external_uuid().map(|uuid| hex(&uuid)),
-            checkpoint: Some(checkpoint(copy.checkpoint())),
+            checkpoint: Some(checkpoint(copy.start())),
             is_long: true,
             files: copy.files().into_iter().map(file).collect(),
             left_out: left_out
@@ -83,22 +83,17 @@ impl Catalog for Installation {
             retention_policy: None,
             rotation_size_bytes: None,
             checkpoint_interval_ms: None,
-            time: found.checkpoint.time,
+            time: found.start.time,
             files_count: found.count,
             files: files.collect(),
-            checkpoint: checkpoint(&found.checkpoint),
+            checkpoint: checkpoint(found.start),
         })
     }
 }
 
-fn checkpoint(c: &formats::checkpoint::Checkpoint) -> CheckpointInfo {
-    CheckpointInfo {
-        tx_id: c.tx_id,
-        position: c.oldest_not_completed.min(c.position),
-        time: c.time,
-        kernel_version: c.kernel_version,
-        reason: c.reason.clone(),
-    }
+fn checkpoint(start: source::RecoveryStart) -> CheckpointInfo {
+    let source::RecoveryStart { tx_id, position, time, kernel_version, reason } = start;
+    CheckpointInfo { tx_id, position, time, kernel_version, reason }
 }
 
 fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorDetail> {
@@ -146,19 +141,12 @@ fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorD
 
 fn copy_of_3_0(database: &source::Database) -> Result<Begun, ErrorDetail> {
     let copy = v3_0::HotCopy::begin(database).map_err(|e| refuse(&e))?;
-    let start = copy.start();
     let left_out = copy.left_out().iter();
     Ok(Begun {
         state: state(copy.state()),
         store_id: copy.store_id().clone(),
         external_uuid: None,
-        checkpoint: Some(CheckpointInfo {
-            tx_id: start.tx_id,
-            position: start.position,
-            time: start.time,
-            kernel_version: formats::KernelVersion::V3_0,
-            reason: "the newest check point that can be believed".to_owned(),
-        }),
+        checkpoint: Some(checkpoint(copy.start())),
         is_long: true,
         files: copy.files().into_iter().map(file).collect(),
         left_out: left_out

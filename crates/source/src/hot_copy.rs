@@ -20,6 +20,7 @@ use formats::{StoreId, TimestampMs, TxId};
 use crate::checkpoint::{FoundCheckpoint, find_checkpoint};
 use crate::derived::{Derived, LeftOut, Tree};
 use crate::installation::{Database, State};
+use crate::log_files::RecoveryStart;
 use crate::logs::HeldLogs;
 use crate::read::Held;
 use crate::scan::{LOG_PREFIX, LastTx};
@@ -190,6 +191,12 @@ impl HotCopy {
     #[must_use]
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.found.checkpoint
+    }
+
+    /// Where recovery of the copy starts: at checkpoint C.
+    #[must_use]
+    pub fn start(&self) -> RecoveryStart {
+        RecoveryStart::from(&self.found.checkpoint)
     }
 
     /// Derived files that could not be held.

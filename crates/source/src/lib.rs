@@ -24,7 +24,7 @@ pub use hot_copy::{Checked, CopyFile, FileKind, Finished, HotCopy, Stale};
 pub use increment::{After, Increment};
 pub use installation::{Database, Inspection, Installation, State};
 pub use lock::{lock_file_holder, lock_holder};
-pub use log_files::{LogFile, LogFiles};
+pub use log_files::{LogFile, LogFiles, RecoveryStart};
 pub use log_reader::LogReader;
 pub use logs::Waker;
 pub use scan::{LOG_PREFIX, LastTx, LogScan, LogSizes, Visit, log_path, scan_logs};

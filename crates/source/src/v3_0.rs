@@ -20,24 +20,33 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use formats::v3_0::Neostore;
+use formats::{KernelVersion, StoreId};
 
 pub use behind::Behind;
 pub use copy::HotCopy;
 pub use increment::Increment;
 
 use crate::installation::Database;
+use crate::log_files::RecoveryStart;
 use crate::read::Held;
 use crate::{Error, Result};
 
-/// Where recovery of a composed log starts: in the log that a copy's `neostore` names, behind its header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The last transaction before the log's first.
-    pub tx_id: formats::TxId,
-    /// The place of the composed log's check point.
-    pub position: formats::LogPosition,
-    /// When that transaction was committed at the latest.
-    pub time: formats::TimestampMs,
+/// Why a check point was chosen: the newest may be wrong.
+const REASON: &str = "the newest check point that can be believed";
+
+/// The store's identity, and where recovery of the server's own files would start. Its check points tell no
+/// time: the last commit before it stands for that.
+pub(crate) fn logs_start(database: &Database) -> Result<(StoreId, RecoveryStart)> {
+    let (neostore, _) = neostore(database)?;
+    let found = start::find(database)?;
+    let start = RecoveryStart {
+        tx_id: found.before,
+        position: found.position,
+        time: found.last_commit.unwrap_or_else(crate::now),
+        kernel_version: KernelVersion::V3_0,
+        reason: REASON.to_owned(),
+    };
+    Ok((neostore.store_id(), start))
 }
 
 /// More of a small file is none of ours.

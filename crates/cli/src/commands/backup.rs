@@ -11,7 +11,7 @@ use std::path::Path;
 
 use client::{Client, ClientOptions};
 use fs::Busy;
-use mirror::{BackupType, DatabaseEntry, Mirror, Reason};
+use mirror::{Backup, BackupType, DatabaseEntry, Mirror, Reason};
 
 use super::runtime;
 use crate::address::Address;
@@ -59,7 +59,7 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
                         "run `neo4j-backup serve` beside the server, or a backup every few seconds",
                     ));
             }
-            name_as_before(&args.to, &mut list.databases);
+            name_as_before(Backup::open(&args.to).ok().as_ref(), &mut list.databases);
         }
         let mut results = Results::default();
         let chosen = globs.choose(list.databases, &mut results);
@@ -138,9 +138,8 @@ async fn verify(to: &Path, interrupt: &Interrupt, output: Output) -> Result<Opti
 }
 
 /// A 3.0 server does not tell its database's name: the backup that is there keeps the one that it has.
-fn name_as_before(to: &Path, databases: &mut [wire::api::Database]) {
-    let backup = mirror::Backup::open(to).ok();
-    let entries = backup.as_ref().map(|backup| backup.manifest().databases.as_slice());
+pub(super) fn name_as_before(backup: Option<&Backup>, databases: &mut [wire::api::Database]) {
+    let entries = backup.map(|backup| backup.manifest().databases.as_slice());
     if let (Some([entry]), [database]) = (entries, databases) {
         database.name.clone_from(&entry.name);
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use testkit::certificates::Certificates;
 use wire::v3_0::{Event, Expected, Request, ResponseDecoder};
 
+use crate::check::{is, look, others_are_ok};
 use crate::run::{Service, copy, run};
 
 /// A home with a 3.0 database; its `neo4j-backup.conf` has these lines. Its configuration.
@@ -128,4 +129,38 @@ fn restored_where_the_server_looks() {
         let ran = restore(&format!("dbms.active_database={name}"), config);
         assert_eq!((ran.status, ran.code().as_str()), (3, "bad_configuration"), "{name}");
     }
+}
+
+/// `check` looks at a 3.0 server from both sides: on its host, and from a client of our service, before
+/// the first backup and after it. Nothing is written; a log that is cut off is found.
+#[test]
+fn checked_on_both_sides() {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = home(dir.path(), "");
+    std::fs::write(&conf, "dbms.tx_log.rotation.retention_policy=2 files\n").unwrap();
+    let data = dir.path().join("data");
+    let before = crate::run::tree(&data);
+    let host = ["--config", conf.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let document = look(&host, 0, "");
+    others_are_ok(&document, &["open_files", "retention"]);
+    is(&document, "database", "ok", "standard-v0.A.7");
+    is(&document, "copy", "ok", "can begin: checkpoint at transaction");
+    // All is in the first log, which is never pruned while it is the newest.
+    is(&document, "retention", "ok", "would work until");
+
+    let service = Service::start_with("--config", &conf, &[]);
+    let to = dir.path().join("backup").to_str().unwrap().to_owned();
+    let client = ["-host", service.address.as_str(), "-to", &to];
+    let document = look(&client, 0, "");
+    others_are_ok(&document, &[]);
+    is(&document, "history", "ok", "no backup yet: a full backup could begin");
+    assert_eq!(run(client).status, 0);
+    let document = look(&client, 0, "");
+    others_are_ok(&document, &[]);
+    is(&document, "history", "ok", "an increment can begin after transaction");
+    is(&document, "retention", "ok", "the next increment works until");
+    assert!(crate::run::tree(&data) == before, "something was written");
+    std::fs::write(data.join("databases/graph.db/neostore.transaction.db.0"), b"short").unwrap();
+    let document = look(&host, 40, "corrupt_data");
+    is(&document, "copy", "error", "neostore.transaction.db.0");
 }

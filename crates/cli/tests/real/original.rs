@@ -157,6 +157,53 @@ fn the_original_and_ours() -> Result<()> {
     Ok(())
 }
 
+/// Claim: `check` finds with a server's own service what the next run would find there, and the backup
+/// stays as it is. Method: the same peers.
+#[test]
+fn check_of_a_servers_own_service() -> Result<()> {
+    let database = Arc::new(Database::open()?);
+    let dir = tempfile::tempdir()?;
+    let to = dir.path().join("backup");
+    let look = |peer: SocketAddr| {
+        let port = peer.port().to_string();
+        program().outcome(&[
+            "check",
+            "-host",
+            "127.0.0.1",
+            "-port",
+            &port,
+            "-to",
+            arg(&to),
+            "--json",
+        ])
+    };
+    let status_of = |document: &serde_json::Value, check: &str| {
+        let checks = document["checks"].as_array().into_iter().flatten();
+        let found = checks.filter(|found| found["check"] == check);
+        found.map(|found| found["status"].as_str().unwrap_or("").to_owned()).collect::<Vec<_>>()
+    };
+    let (status, document) = look(server(&database, Database::STORED)?)?;
+    ensure!(status == Some(0) && status_of(&document, "history") == ["ok"], "{document:#}");
+    let port = server(&database, Database::STORED)?.port().to_string();
+    program().json(&["-host", "127.0.0.1", "-port", &port, "-to", arg(&to), "--json"])?;
+    let before = tree(&to)?;
+    for (peer, expected, history) in [
+        (honest(&database)?, 0, vec!["ok"]),
+        (server(&database, Database::STORED - 1)?, 24, vec!["error"]),
+        (other_store(&database)?, 23, vec!["error"]),
+        // The next run makes a new full backup.
+        (logs_gone(&database)?, 0, vec!["warning", "ok"]),
+        (fails(&database)?, 20, vec!["error"]),
+    ] {
+        let (status, document) = look(peer)?;
+        ensure!(status == Some(expected), "{expected}: {document:#}");
+        ensure!(status_of(&document, "history") == history, "{expected}: {document:#}");
+        ensure!(status_of(&document, "connection") == ["ok"], "{document:#}");
+    }
+    ensure!(tree(&to)? == before, "the backup was changed");
+    Ok(())
+}
+
 struct Tool<'a> {
     dir: &'a Path,
     database: &'a Arc<Database>,

@@ -7,14 +7,14 @@ use std::ops::Range;
 use formats::LogPosition;
 use formats::txlog::{Batch, BatchReader, Chain};
 use formats::v3_0::LOG_BYTES_MAX;
-use wire::api::LastTx;
+use wire::api::{ErrorCode, FileInfo, FileKind, LastTx};
 
 use super::keep::Writer;
 use super::response::{Part, Response, failed};
 use super::{broken, refused};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use wire::api::ErrorCode;
+use crate::sink::{Sink, SinkError};
 
 /// What came: all of it whole, one id after the other.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +69,17 @@ impl Transactions {
         }
     }
 
+    /// The first transaction of a response alone; nothing is kept.
+    pub(super) fn first(response: &mut Response) -> Result<Option<Batch>> {
+        let mut log = Writer::create(&Nowhere, 0, FileKind::Log, String::new())?;
+        let error = RefCell::new(None);
+        let log = &mut log;
+        let tee = Tee { response, log, progress: &(), left: 0..0, is_ended: false, error: &error };
+        BatchReader::new(tee, 0)
+            .next_batch()
+            .map_err(|cause| error.borrow_mut().take().unwrap_or_else(|| broken(cause)))
+    }
+
     fn take(&mut self, batch: Batch) {
         self.first.get_or_insert(batch);
         self.last = Some(batch);
@@ -84,6 +95,35 @@ pub(super) fn last_tx(batch: &Batch, version: formats::LogVersion) -> LastTx {
         commit_time: batch.commit_time,
         start_bytes: Some(batch.start),
         end: LogPosition { version, offset_bytes: batch.end },
+    }
+}
+
+/// Keeps nothing.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn create(&self, _: &FileInfo) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn create_unsized(&self, _: &FileInfo) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn write_at(&self, _: u32, _: u64, _: &[u8]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn block(&self, _: u32, _: u64, _: [u8; 32]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn complete(&self, _: u32, _: u64) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn discard(&self, _: u32) -> Result<(), SinkError> {
+        Ok(())
     }
 }
 

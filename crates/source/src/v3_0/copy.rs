@@ -7,14 +7,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use formats::txlog::LogHeader;
 use formats::v3_0::{COUNTS, CountsFile, IndexConfig, LABEL_SCAN_STORE, LEGACY_INDEX_CONFIG};
 use formats::v3_0::{LEGACY_INDEXES, MANDATORY, Neostore, SCHEMA_INDEXES};
-use formats::{LogPosition, StoreId};
+use formats::{KernelVersion, LogPosition, StoreId};
 
 use super::composed::{ComposedLog, fill};
 use super::start::{self, Found};
-use super::{Start, neostore, read_whole};
+use super::{REASON, neostore, read_whole};
 use crate::derived::{LeftOut, Lucene, hold_lucene, names};
 use crate::hot_copy::{CopyFile, FileKind, Finished, Stale, limit};
 use crate::installation::{Database, State};
+use crate::log_files::RecoveryStart;
 use crate::logs::HeldLogs;
 use crate::read::Held;
 use crate::scan::{LOG_PREFIX, LastTx};
@@ -109,12 +110,18 @@ impl HotCopy {
         &self.store_id
     }
 
-    /// Where recovery of the copy starts.
+    /// Where recovery of the copy starts: in the log that its `neostore` names, behind the header. The
+    /// transaction is the last one before it, the time when that was committed at the latest.
     #[must_use]
-    pub fn start(&self) -> Start {
+    pub fn start(&self) -> RecoveryStart {
         let version = self.neostore.log_version;
-        let position = LogPosition { version, offset_bytes: LogHeader::V6_SIZE_BYTES };
-        Start { tx_id: self.found.before, position, time: now() }
+        RecoveryStart {
+            tx_id: self.found.before,
+            position: LogPosition { version, offset_bytes: LogHeader::V6_SIZE_BYTES },
+            time: self.found.last_commit.unwrap_or_else(now),
+            kernel_version: KernelVersion::V3_0,
+            reason: REASON.to_owned(),
+        }
     }
 
     /// Derived files that could not be held.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use formats::txlog::{Batch, BatchReader, LogHeader};
 use formats::v3_0::{Place, newest_check_points, place_in_log, recovery_start};
-use formats::{LogPosition, LogVersion, TxId};
+use formats::{LogPosition, LogVersion, TimestampMs, TxId};
 
 use crate::checkpoint::numbered_files;
 use crate::installation::Database;
@@ -18,6 +18,8 @@ pub(super) struct Found {
     pub position: LogPosition,
     /// The last transaction before that.
     pub before: TxId,
+    /// When the one that is taken along was committed.
+    pub last_commit: Option<TimestampMs>,
 }
 
 /// Finds it: the last transaction before the check point is taken along where it is in the same file, so that a
@@ -42,7 +44,8 @@ pub(super) fn find(database: &Database) -> Result<Found> {
         last = Some(batch);
     }
     let start = last.map_or(position.offset_bytes, |last| last.start);
-    Ok(Found { position: LogPosition { offset_bytes: start, ..position }, before })
+    let last_commit = last.map(|last| last.commit_time);
+    Ok(Found { position: LogPosition { offset_bytes: start, ..position }, before, last_commit })
 }
 
 fn newest_believed(database: &Database) -> Result<LogPosition> {

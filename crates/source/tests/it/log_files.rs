@@ -16,7 +16,7 @@ fn the_first_transaction_of_each_file() {
         let found = home.database().log_files(10).unwrap();
         let last = home.begin().finish().unwrap().last_tx;
         assert_eq!((found.count, found.files.len()), (2, 2), "{name}");
-        assert_eq!(found.checkpoint.tx_id, last.tx_id, "{name}");
+        assert_eq!(found.start.tx_id, last.tx_id, "{name}");
         for (index, name) in [FIRST, SECOND].into_iter().enumerate() {
             let size = std::fs::metadata(home.log(name)).unwrap().len();
             assert_eq!(found.files[index].size_bytes, size);

@@ -6,11 +6,12 @@ use client::{Client, ClientOptions};
 use wire::api::{DatabaseList, ErrorCode};
 
 use super::findings::{Check, Findings};
+use super::target::Target;
 use super::{certificates, databases, target};
 use crate::address::Address;
 use crate::args::CheckArgs;
 use crate::commands::backup::choose::Globs;
-use crate::commands::backup::read_token;
+use crate::commands::backup::{name_as_before, read_token};
 use crate::failure::Failure;
 use crate::units;
 
@@ -24,9 +25,13 @@ pub async fn run(args: &CheckArgs, address: &Address, globs: &Globs, findings: &
         Some(to) => Some(target::look(to, findings).await),
         None => None,
     };
-    let needs = match &service {
-        Some((client, list)) => {
-            databases::check(client, list, globs, look.as_ref(), findings).await
+    let needs = match service {
+        Some((client, mut list)) => {
+            if matches!(client.is_v3_0().await, Ok(true)) {
+                let backup = look.as_ref().and_then(Target::backup);
+                name_as_before(backup, &mut list.databases);
+            }
+            databases::check(&client, &list, globs, look.as_ref(), findings).await
         }
         None => {
             databases::backups_alone(look.as_ref(), findings).await;
@@ -56,6 +61,7 @@ async fn service(
     let mut options = ClientOptions::new(address.host.clone(), address.port);
     options.tls = args.tls.options();
     options.token = token;
+    options.protocol = args.protocol.into();
     let (has_tls, has_token) = (options.tls.is_some(), options.token.is_some());
     let client = match Client::new(options) {
         Ok(client) => client,

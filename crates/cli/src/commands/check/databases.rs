@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use client::{Client, Error};
-use formats::LogVersion;
 use formats::txlog::LogHeader;
+use formats::{LogPosition, LogVersion};
 use mirror::{Backup, DatabaseEntry};
 use wire::api::{After, Database, DatabaseList, ErrorCode, Logs};
 
@@ -140,7 +140,12 @@ impl Run<'_> {
             }
         };
         match logs {
-            Ok(logs) => {
+            Ok(None) => {
+                let message = "a Neo4j 3.0 server does not tell how long it keeps its logs";
+                let hint = "see dbms.tx_log.rotation.retention_policy in its configuration";
+                findings.warning(Check::of("retention", name), message, hint);
+            }
+            Ok(Some(logs)) => {
                 if let Some(entry) = joined {
                     let new = new_bytes(&logs, entry);
                     needs.at_least_bytes = needs.at_least_bytes.saturating_add(new);
@@ -160,14 +165,17 @@ impl Run<'_> {
         let check = Check::of("history", name);
         match self.client.check(name, None).await {
             Ok(checked) => {
-                let (files, size) = (checked.files_count, units::bytes(checked.size_bytes));
+                let files = checked.map_or_else(String::new, |checked| {
+                    let size = units::bytes(checked.size_bytes);
+                    format!(", {} files of {size}", checked.files_count)
+                });
                 let none = match self.target.map(|target| &target.found) {
                     None => "",
                     // No run could begin anything there.
                     Some(Found::Unusable) => return,
                     Some(_) => "no backup yet: ",
                 };
-                let message = format!("{none}a full backup could begin, {files} files of {size}");
+                let message = format!("{none}a full backup could begin{files}");
                 findings.ok(check, message);
             }
             Err(error) => untold(error, check, findings),
@@ -224,6 +232,10 @@ fn of_backup(entry: &DatabaseEntry, logs: &Logs) -> For {
     let since = logs.time.0.saturating_sub(entry.covered_until().0);
     let since = Duration::from_millis(u64::try_from(since).unwrap_or(0));
     let last = &entry.last_tx;
+    if entry.store_id.is_v3_0() {
+        let version = file_of(entry, logs);
+        return For::Backup(Needed { version, commit_time: last.commit_time }, since);
+    }
     // An increment begins at the last transaction. Where only its end is known, and that is the
     // beginning of a file, it lies in the one before.
     let before = last.start_bytes.is_none() && last.end.offset_bytes <= LogHeader::SIZE_BYTES;
@@ -231,9 +243,25 @@ fn of_backup(entry: &DatabaseEntry, logs: &Logs) -> For {
     For::Backup(Needed { version, commit_time: last.commit_time }, since)
 }
 
+/// The server's log file that has a backup's last transaction. That of a 3.0 database has one log, which is
+/// composed of the server's.
+fn file_of(entry: &DatabaseEntry, logs: &Logs) -> LogVersion {
+    let last = entry.last_tx.tx_id;
+    let mut before = logs.files.iter().filter(|file| file.first_tx_id.is_some_and(|tx| tx <= last));
+    before.next_back().map_or(LogVersion(0), |file| file.version)
+}
+
 /// Log bytes after a backup's end, up to the last checkpoint.
 fn new_bytes(logs: &Logs, entry: &DatabaseEntry) -> u64 {
-    let (from, to) = (entry.last_tx.end, logs.checkpoint.position);
+    let (mut from, to) = (entry.last_tx.end, logs.checkpoint.position);
+    if entry.store_id.is_v3_0() {
+        // Only whole files are known to be new.
+        let version = LogVersion(file_of(entry, logs).0.saturating_add(1));
+        from = LogPosition { version, offset_bytes: 0 };
+        if from > to {
+            return 0;
+        }
+    }
     let between = logs.files.iter().filter(|f| f.version >= from.version && f.version < to.version);
     let before = between.fold(0_u64, |sum, file| sum.saturating_add(file.size_bytes));
     before.saturating_add(to.offset_bytes).saturating_sub(from.offset_bytes)

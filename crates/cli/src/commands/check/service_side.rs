@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use client::{Client, ClientOptions};
 use rustix::process::{Resource, getrlimit};
 use service::{Catalog, LogSettings, ServiceConfig, TokenFile};
-use source::{Database, HotCopy, Installation, State};
+use source::{Database, HotCopy, Installation, RecoveryStart, State, v3_0};
 
 use super::findings::{Check, Findings};
 use super::retention::{self, For};
@@ -34,7 +34,11 @@ pub async fn run(args: &CheckArgs, findings: &mut Findings) {
         Err(failure) => return findings.error(Check::new("configuration"), failure),
     };
     let (data, logs) = (installation.data_dir().display(), installation.transactions_root());
-    let message = format!("data in {data}, transaction logs in {}", logs.display());
+    // Neo4j 3.0 has none.
+    let message = match logs.exists() {
+        true => format!("data in {data}, transaction logs in {}", logs.display()),
+        false => format!("data in {data}"),
+    };
     findings.ok(Check::new("configuration"), message);
     if args.config.is_some() {
         let check = Check::new("enabled");
@@ -221,14 +225,17 @@ fn state(database: &Database, findings: &mut Findings) -> bool {
 async fn copy(database: &Database, findings: &mut Findings) -> bool {
     let owned = database.clone();
     let begun = blocking(move || {
+        if owned.is_v3_0() {
+            let copy = v3_0::HotCopy::begin(&owned)?;
+            return Ok((copy.start(), copy.files().len()));
+        }
         let copy = HotCopy::begin(&owned)?;
-        let c = copy.checkpoint();
-        Ok::<_, source::Error>((c.tx_id, c.time, copy.files().len()))
+        Ok::<_, source::Error>((copy.start(), copy.files().len()))
     });
     let check = Check::of("copy", &database.name);
     let begun: Result<_> = begun.await.and_then(|begun| Ok(begun?));
     match begun {
-        Ok((tx_id, time, files)) => {
+        Ok((RecoveryStart { tx_id, time, .. }, files)) => {
             let time = units::timestamp(time.0);
             let message = format!("can begin: checkpoint at transaction {tx_id} of {time}");
             findings.ok(check, format!("{message}, {files} files"));
