@@ -85,6 +85,8 @@ pub(crate) enum Target {
     Blank,
     /// It has a manifest.
     Backup,
+    /// A database of Neo4j 3.0 and nothing else, as that version's backup tool makes one.
+    Theirs,
 }
 
 /// Decides what a directory is; refuses one with foreign content.
@@ -108,14 +110,16 @@ pub(crate) fn examine(dir: &Path) -> Result<Target> {
     if names.iter().any(|(name, _)| name == MANIFEST_NAME) {
         return Ok(Target::Backup);
     }
+    let is_theirs = source::v3_0::is_store(dir);
     let foreign = names.iter().filter(|(name, kind)| {
         let fresh_file_system = name == "lost+found" && *kind == EntryKind::Dir;
-        !fresh_file_system && !LEFTOVERS.iter().any(|leftover| name == leftover)
+        let theirs = is_theirs && is_database_file(Path::new(name));
+        !fresh_file_system && !theirs && !LEFTOVERS.iter().any(|leftover| name == leftover)
     });
     let found: Vec<String> =
         foreign.take(FOUND_MAX).map(|(name, _)| name.to_string_lossy().into_owned()).collect();
     if found.is_empty() {
-        return Ok(Target::Blank);
+        return Ok(if is_theirs { Target::Theirs } else { Target::Blank });
     }
     Err(Error::NotBlank { dir: dir.to_owned(), found })
 }
@@ -146,7 +150,7 @@ pub(crate) fn refuse_inside(dir: &Path) -> Result<()> {
             return Err(Error::InsideSource { dir, data: ancestor });
         }
         // The first backup may have been committed meanwhile.
-        if !ancestor.join(MANIFEST_NAME).is_file() {
+        if !ancestor.join(MANIFEST_NAME).is_file() && !source::v3_0::is_store(&dir) {
             return Err(Error::HoldsNeo4j { dir });
         }
     }

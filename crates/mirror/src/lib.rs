@@ -67,6 +67,7 @@ mod mirror;
 mod pages;
 mod staged;
 mod store;
+mod take_over;
 mod unchanged;
 mod verify;
 

@@ -9,7 +9,7 @@ use wire::api::After;
 use crate::layout::{LOCK_NAME, Target, examine, refuse_inside, staged_dir};
 use crate::mirror::{refuse_moved_lock, refuse_moved_roots};
 use crate::unchanged::{OwnChanges, require_unchanged};
-use crate::{Area, Backup, DatabaseEntry, Result};
+use crate::{Area, Backup, DatabaseEntry, Result, take_over};
 
 /// What a target is.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct Look {
     pub dir: PathBuf,
     /// The backup that is there; `None` where the target is missing or blank.
     pub backup: Option<Backup>,
+    /// Whether a database lies there as Neo4j 3.0's own backup tool leaves it, and no backup of ours.
+    pub is_theirs: bool,
     /// Another run that is writing to it.
     pub holder: Option<Holder>,
 }
@@ -29,14 +31,16 @@ pub struct Look {
 pub fn look(dir: &Path) -> Result<Look> {
     let dir = fs::resolve(dir)?;
     refuse_inside(&dir)?;
-    let backup = match examine(&dir)? {
-        Target::Blank => None,
+    let target = examine(&dir)?;
+    let backup = match target {
+        Target::Blank | Target::Theirs => None,
         Target::Backup => Some(Backup::open(&dir)?),
     };
     refuse_moved_lock(&dir)?;
     refuse_moved_roots(&dir)?;
     let holder = Lock::holder(&dir.join(LOCK_NAME))?;
-    Ok(Look { dir, backup, holder })
+    take_over::refuse_used(&dir)?;
+    Ok(Look { dir, backup, is_theirs: matches!(target, Target::Theirs), holder })
 }
 
 impl Backup {

@@ -100,6 +100,9 @@ pub enum Reason {
     /// The server's logs no longer reached back to the backup's last transaction.
     #[serde(rename = "logs pruned")]
     LogsPruned,
+    /// Neo4j 3.0's own backup tool had made the backup, or gone on with it.
+    #[serde(rename = "taken over")]
+    TakenOver,
     /// The backup's logs had grown too long.
     #[serde(rename = "renewal")]
     Renewal,

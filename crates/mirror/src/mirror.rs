@@ -16,7 +16,7 @@ use crate::store::METADATA_STORE;
 use crate::unchanged::{OwnChanges, note_times, require_unchanged};
 use crate::{
     DatabaseEntry, Error, Increment, Manifest, Reason, Result, Staged, changes, increment,
-    manifest, pages, verify,
+    manifest, pages, take_over, verify,
 };
 
 /// A backup directory that this process alone writes to, until this and all its [`Staged`] are
@@ -50,6 +50,7 @@ impl Mirror {
         let lock = Lock::take(&dir.join(LOCK_NAME), busy).map_err(|e| in_use(&dir, e))?;
         let mut manifest = read_target(&dir)?.unwrap_or_else(Manifest::empty);
         refuse_moved_roots(&dir)?;
+        take_over::refuse_used(&dir)?;
         // A killed run may have made directories or renamed the manifest, and not have synced that:
         // it must be durable before files of the backup that was there are given up.
         fs::sync_name(&*disk, &dir)?;
@@ -68,6 +69,10 @@ impl Mirror {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    pub(crate) fn own_changes(&self) -> &OwnChanges {
+        &self.inner.own_changes
     }
 
     /// What the directory holds at present.
@@ -159,6 +164,9 @@ impl Inner {
     fn require_layout(&self, session: &wire::api::Session) -> Result<()> {
         let manifest = self.settled()?;
         let layout = Layout::of(&session.store_id);
+        if layout == Layout::Data && matches!(examine(&self.dir)?, Target::Theirs) {
+            return Err(Error::HoldsNeo4j { dir: self.dir.clone() });
+        }
         let clashes = |old: &&DatabaseEntry| match (Layout::of(&old.store_id), layout) {
             (Layout::Data, Layout::Data) => false,
             (Layout::Database, Layout::Database) => old.name != session.database,
@@ -214,7 +222,7 @@ impl Inner {
 fn read_target(dir: &Path) -> Result<Option<Manifest>> {
     refuse_inside(dir)?;
     match examine(dir)? {
-        Target::Blank => Ok(None),
+        Target::Blank | Target::Theirs => Ok(None),
         Target::Backup => manifest::read(dir).map(Some),
     }
 }

@@ -34,26 +34,10 @@ impl Catalog for Installation {
 
     fn begin(&self, database: &str, after: Option<&After>) -> Result<Begun, ErrorDetail> {
         let database = self.database(database).map_err(|e| refuse(&e))?;
-        if let Some(after) = after {
-            return increment(&database, after);
+        match after {
+            Some(after) => increment(&database, after),
+            None => full(&database),
         }
-        if database.is_v3_0() {
-            return copy_of_3_0(&database);
-        }
-        let copy = source::HotCopy::begin(&database).map_err(|e| refuse(&e))?;
-        let left_out = copy.left_out().iter();
-        Ok(Begun {
-            state: state(copy.state()),
-            store_id: copy.store_id().clone(),
-            external_uuid: copy.external_uuid().map(|uuid| hex(&uuid)),
-            checkpoint: Some(checkpoint(copy.start())),
-            is_long: true,
-            files: copy.files().into_iter().map(file).collect(),
-            left_out: left_out
-                .map(|l| LeftOut { path: l.path.clone(), reason: l.reason.clone() })
-                .collect(),
-            copy: Box::new(copy),
-        })
     }
 
     fn behind(&self, database: &str, tx_id: TxId) -> Result<Behind, ErrorDetail> {
@@ -136,6 +120,30 @@ fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorD
         files: Vec::new(),
         left_out: Vec::new(),
         copy: Box::new(increment),
+    })
+}
+
+/// Begins a full copy of a database, wherever it lies.
+///
+/// # Errors
+/// When it cannot be copied as it is.
+pub fn full(database: &source::Database) -> Result<Begun, ErrorDetail> {
+    if database.is_v3_0() {
+        return copy_of_3_0(database);
+    }
+    let copy = source::HotCopy::begin(database).map_err(|e| refuse(&e))?;
+    let left_out = copy.left_out().iter();
+    Ok(Begun {
+        state: state(copy.state()),
+        store_id: copy.store_id().clone(),
+        external_uuid: copy.external_uuid().map(|uuid| hex(&uuid)),
+        checkpoint: Some(checkpoint(copy.start())),
+        is_long: true,
+        files: copy.files().into_iter().map(file).collect(),
+        left_out: left_out
+            .map(|l| LeftOut { path: l.path.clone(), reason: l.reason.clone() })
+            .collect(),
+        copy: Box::new(copy),
     })
 }
 

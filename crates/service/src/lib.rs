@@ -22,6 +22,7 @@ mod watched;
 pub use catalog::{Begun, Behind, Catalog, HotCopy};
 pub use config::{Limits, ServiceConfig, TlsConfig};
 pub use error::Error;
+pub use from_source::full;
 pub use listen::serve;
 pub use log_settings::LogSettings;
 pub use routes::OPENAPI;

@@ -53,7 +53,8 @@ pub(crate) fn logs_start(database: &Database) -> Result<(StoreId, RecoveryStart)
 const KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// Whether a store directory is one of Neo4j 3.0.
-pub(crate) fn is_store(store_dir: &Path) -> bool {
+#[must_use]
+pub fn is_store(store_dir: &Path) -> bool {
     let found = read_whole(&store_dir.join("neostore"));
     found.ok().flatten().is_some_and(|bytes| Neostore::decode(&bytes).is_ok())
 }

@@ -41,6 +41,7 @@ pub fn word(reason: Reason) -> &'static str {
         Reason::FirstBackup => "first backup",
         Reason::Requested => "requested",
         Reason::LogsPruned => "logs pruned",
+        Reason::TakenOver => "taken over",
         Reason::Renewal => "renewal",
     }
 }

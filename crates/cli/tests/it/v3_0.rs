@@ -13,8 +13,13 @@ use crate::run::{Service, copy, run};
 
 /// A home with a 3.0 database; its `neo4j-backup.conf` has these lines. Its configuration.
 fn home(parent: &Path, own: &str) -> PathBuf {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/3.0.0/mixed");
-    copy(&fixtures.join("databases"), &parent.join("data/databases"));
+    home_of(parent, "mixed", own)
+}
+
+/// The same of another fixture.
+fn home_of(parent: &Path, fixture: &str, own: &str) -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/3.0.0");
+    copy(&fixtures.join(fixture).join("databases"), &parent.join("data/databases"));
     let conf = parent.join("conf");
     std::fs::create_dir_all(&conf).unwrap();
     std::fs::write(conf.join("neo4j.conf"), "").unwrap();
@@ -163,4 +168,116 @@ fn checked_on_both_sides() {
     std::fs::write(data.join("databases/graph.db/neostore.transaction.db.0"), b"short").unwrap();
     let document = look(&host, 40, "corrupt_data");
     is(&document, "copy", "error", "neostore.transaction.db.0");
+}
+
+/// A directory of the original tool: the database as it was two transactions ago.
+fn of_the_tool(dir: &Path) -> PathBuf {
+    let to = dir.join("theirs");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/3.0.0");
+    copy(&fixtures.join("killed/databases/graph.db"), &to);
+    let log = to.join("neostore.transaction.db.0");
+    let bytes = std::fs::read(&log).unwrap();
+    let mut reader = formats::txlog::BatchReader::new(&bytes[16..], 16);
+    let batches: Vec<_> = std::iter::from_fn(|| reader.next_batch().unwrap()).collect();
+    std::fs::write(&log, &bytes[..batches[batches.len() - 3].end as usize]).unwrap();
+    std::fs::create_dir(to.join("logs")).unwrap();
+    std::fs::write(to.join("logs/debug.log"), "started").unwrap();
+    to
+}
+
+/// What the original tool has made is gone on with: from then on it is a backup like any other. So it is when
+/// the tool has gone on with ours. That is refused, and nothing is changed, where the server's store
+/// or its history is another one, something else lies there, or a database is open in it.
+#[test]
+fn the_tools_directory_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::start_with("--config", &home_of(dir.path(), "killed", ""), &[]);
+    let to = of_the_tool(dir.path());
+    let path = to.to_str().unwrap();
+    let line = ["-host", &service.address, "-to", path, "--json"];
+    let looked = look(&line[..4], 0, "");
+    is(&looked, "target", "ok", "the next run takes it over");
+
+    let ran = run(line);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.stderr.contains("taken over"), "{ran:?}");
+    let database = &ran.json()["databases"][0];
+    assert_eq!((&database["type"], &database["last_tx_id"]), (&"incremental".into(), &129.into()));
+    assert_eq!(database["first_consistent_tx_id"], 127);
+    assert!(!to.join("logs").exists() && !to.join("neostore.nodestore.db.id").exists());
+    let whole = || {
+        let verified = run(["verify", "--from", path]);
+        assert_eq!(verified.status, 0, "{verified:?}");
+    };
+    whole();
+    let restored = dir.path().join("restored");
+    let ran = run(["restore", "--from", path, "--to", restored.to_str().unwrap()]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+
+    // The tool goes on with it: its recovery makes files and check points.
+    std::fs::write(to.join("neostore.nodestore.db.id"), [0; 9]).unwrap();
+    let log = to.join("neostore.transaction.db.0");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let end =
+        formats::LogPosition { version: formats::LogVersion(0), offset_bytes: bytes.len() as u64 };
+    bytes.extend_from_slice(&formats::v3_0::CheckPoint::encode(end));
+    std::fs::write(&log, &bytes).unwrap();
+    let ran = run(line);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.stderr.contains("taken over"), "{ran:?}");
+    whole();
+
+    // A change that nobody's recovery makes is none of this.
+    std::fs::write(to.join("neostore.nodestore.db.id"), [0; 9]).unwrap();
+    assert_eq!((run(line).status, run(line).code().as_str()), (36, "backup_changed"));
+}
+
+/// See above.
+#[test]
+fn what_is_not_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let killed =
+        Service::start_with("--config", &home_of(&dir.path().join("a"), "killed", ""), &[]);
+    let other = Service::start_with("--config", &home(&dir.path().join("b"), ""), &[]);
+    let five = Service::start(&crate::run::data_directory(dir.path()), &[]);
+    let refused_with = |to: &Path, service: &Service, more: &[&str], status: i32| {
+        let tree = || {
+            let mut found = crate::run::tree(to);
+            found.retain(|(path, _)| !path.starts_with(".neo4j-backup.lock"));
+            found
+        };
+        let before = tree();
+        let line = ["-host", &service.address, "-to", to.to_str().unwrap(), "--json"];
+        let ran = run(line.iter().chain(more));
+        assert_eq!(ran.status, status, "{ran:?}");
+        assert!(tree() == before, "{status}: something was changed");
+    };
+    let refused = |to: &Path, service: &Service, status| refused_with(to, service, &[], status);
+    let to = of_the_tool(dir.path());
+    refused(&to, &other, 23);
+    refused(&to, &five, 23);
+    refused_with(&to, &five, &["--full"], 38);
+
+    // Of another history: the tool's last transaction is not the server's.
+    let log = to.join("neostore.transaction.db.0");
+    let whole = std::fs::read(&log).unwrap();
+    let mut bytes = whole.clone();
+    let length = bytes.len();
+    bytes[length - 1] ^= 1;
+    std::fs::write(&log, &bytes).unwrap();
+    refused(&to, &killed, 24);
+    std::fs::write(&log, &whole).unwrap();
+
+    std::fs::write(to.join("letter"), "dear").unwrap();
+    refused(&to, &killed, 38);
+    std::fs::remove_file(to.join("letter")).unwrap();
+    let lock = std::fs::File::create(to.join("store_lock")).unwrap();
+    rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    // To read the file would give up this process's lock of it.
+    let ran = run(["-host", &killed.address, "-to", to.to_str().unwrap(), "--json"]);
+    assert_eq!(ran.status, 32, "{ran:?}");
+    drop(lock);
+    assert_eq!(std::fs::read(&log).unwrap(), whole);
+    let data = dir.path().join("a/data/databases/graph.db");
+    refused(&data, &killed, 30);
 }

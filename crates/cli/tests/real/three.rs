@@ -28,8 +28,9 @@ const BACKUP_LIMIT: Duration = Duration::from_secs(120);
 /// Claim: a 3.0 database that is written to is backed up by our client from the server's own service and
 /// from ours beside it, each going on with what came from the other, and by the original tool from ours.
 /// Whatever comes of it is a database that real 3.0 recovers: by `restore`, and as it lies there. The
-/// original tool goes on with our client's. A follower has each transaction all the while. Method: a load with legacy indexes, indexes that come and go,
-/// short logs; what must be there is told by the writers.
+/// original tool goes on with our client's backups, and ours with the tool's. A follower has each transaction all
+/// the while. Method: a load with legacy indexes, indexes that come and go, short logs; what must be
+/// there is told by the writers.
 #[test]
 fn backups_of_3_0() {
     let _guard = one_at_a_time();
@@ -70,8 +71,12 @@ fn examine(version: &Version) -> Result<()> {
 
         let to = scene.path(&format!("tool-{round}"));
         scene.by_the_tool(ours, &to)?;
-        let expected = scene.by_the_tool(ours, &to)?;
-        scene.by_hand(&to, &expected)?;
+        scene.by_the_tool(ours, &to)?;
+        // Ours goes on with the tool's, that with ours, and ours with that.
+        scene.back_up(theirs, &to, "incremental")?;
+        scene.by_the_tool(theirs, &to)?;
+        let expected = scene.back_up(ours, &to, "incremental")?;
+        scene.restored(&to, &expected)?;
     }
     let (followed, events) = (follower.durable(DATABASE).len(), follower.events());
     let alarms: Vec<_> = events.iter().filter(|event| event.kind() == "alarm").collect();

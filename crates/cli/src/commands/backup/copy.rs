@@ -60,6 +60,16 @@ impl Run {
     /// Backs up a database, in full where there is nothing to go on from; on a failure the backup
     /// that was there is as it was.
     pub async fn database(&self, name: &str) -> Result<DatabaseEntry> {
+        if !self.full
+            && let Some(theirs) = self.theirs(name).await?
+        {
+            match self.take_over(theirs).await {
+                Err(failure) if failure.code == ExitCode::LogsPruned && !self.no_fallback => {
+                    return self.full_in_place(name, &failure).await;
+                }
+                taken => taken?,
+            }
+        }
         let exists = self.mirror.manifest().database(name).is_some();
         if self.full || !exists {
             let reason = if exists { Reason::Requested } else { Reason::FirstBackup };
@@ -71,13 +81,18 @@ impl Run {
         };
         match self.increment(name, after).await {
             Err(failure) if failure.code == ExitCode::LogsPruned && !self.no_fallback => {
-                let message = &failure.message;
-                self.output.warning(format!("{name}: a new full backup is made: {message}"));
-                self.full(name, Reason::LogsPruned).await
+                self.full_in_place(name, &failure).await
             }
             Ok(entry) if self.is_to_be_renewed(&entry) => self.renew(entry).await,
             done => done,
         }
+    }
+
+    /// A full backup, because an increment cannot begin any more.
+    async fn full_in_place(&self, name: &str, failure: &Failure) -> Result<DatabaseEntry> {
+        let message = &failure.message;
+        self.output.warning(format!("{name}: a new full backup is made: {message}"));
+        self.full(name, Reason::LogsPruned).await
     }
 
     pub fn is_to_be_renewed(&self, entry: &DatabaseEntry) -> bool {

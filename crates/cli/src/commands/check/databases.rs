@@ -173,6 +173,7 @@ impl Run<'_> {
                     None => "",
                     // No run could begin anything there.
                     Some(Found::Unusable) => return,
+                    Some(Found::Theirs) => "beside going on with what the tool has made, ",
                     Some(_) => "no backup yet: ",
                 };
                 let message = format!("{none}a full backup could begin{files}");

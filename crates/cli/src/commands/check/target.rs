@@ -25,6 +25,8 @@ pub enum Found {
     Unusable,
     /// Nothing.
     Blank,
+    /// What Neo4j 3.0's own backup tool has made.
+    Theirs,
     /// A backup.
     Backup(Box<Backup>),
     /// A backup that a run is writing to: what is read of it may be of two moments.
@@ -36,7 +38,7 @@ impl Target {
     pub fn backup(&self) -> Option<&Backup> {
         match &self.found {
             Found::Backup(backup) | Found::Held(backup) => Some(backup),
-            Found::Unusable | Found::Blank => None,
+            Found::Unusable | Found::Blank | Found::Theirs => None,
         }
     }
 }
@@ -88,6 +90,9 @@ pub async fn look(to: &Path, findings: &mut Findings) -> Target {
                 let names: Vec<&str> = databases.iter().map(|entry| &*entry.name).collect();
                 format!("a backup of {}", names.join(", "))
             }
+            None if look.is_theirs => {
+                "of Neo4j 3.0's own backup tool, the next run takes it over".to_owned()
+            }
             None if look.dir.is_dir() => "blank".to_owned(),
             None => format!("will be made in {}", place.display()),
         };
@@ -95,6 +100,7 @@ pub async fn look(to: &Path, findings: &mut Findings) -> Target {
     }
     let is_held = look.holder.is_some();
     let found = match look.backup.map(Box::new) {
+        None if look.is_theirs => Found::Theirs,
         None => Found::Blank,
         Some(backup) if is_held => Found::Held(backup),
         Some(backup) => Found::Backup(backup),
