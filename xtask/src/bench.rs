@@ -8,6 +8,7 @@ mod memory;
 mod ratios;
 mod renewal;
 mod table;
+mod three;
 mod timed;
 
 use std::path::{Path, PathBuf};
@@ -61,6 +62,9 @@ enum Part {
     Renewal,
     /// How far a follower is behind, and what it costs.
     Follow,
+    /// Neo4j 3.0: both ends of ours beside the originals.
+    #[value(name = "3.0")]
+    V3_0,
 }
 
 /// What all parts need.
@@ -85,7 +89,7 @@ pub fn run(options: &Options) -> Result<()> {
     let program = program::build()?;
     // Neither needs the big database.
     let home = match options.only {
-        Some(Part::Increments | Part::Follow) => database::place(options.size_gib)?,
+        Some(Part::Increments | Part::Follow | Part::V3_0) => database::place(options.size_gib)?,
         _ => database::home(options.size_gib)?,
     };
     let mut temporary = None;
@@ -120,6 +124,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if wanted(Part::Follow) {
         follow::measure(&bench, &mut table)?;
+    }
+    if wanted(Part::V3_0) {
+        three::measure(&bench, &mut table)?;
     }
     print!("\n{table}");
     eprintln!("xtask bench: {:.0?}", begun.elapsed());

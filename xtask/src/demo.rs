@@ -1,22 +1,25 @@
 //! `cargo xtask demo`: the main job from end to end, on a real server that is being written to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use tempfile::TempDir;
 use testkit::load::{Load, LoadOptions};
+use testkit::program::Service;
 use testkit::seed::{SeedOptions, seed};
 use testkit::server::Server;
+use testkit::versions::{Generation, Version};
 use testkit::{consistency, verdict, versions};
 
-use crate::program;
+use crate::{demo_3_0, program};
 
 /// Starts a real Neo4j Community, writes to it, backs it up over the network meanwhile, restores
 /// the backup to a second directory, starts Neo4j there and compares.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The server's version.
+    /// The server's version: 5.26, 2026 or 3.0.
     #[arg(long, default_value = "5.26")]
     server: String,
     /// Keep everything, and the original server running, for playing.
@@ -29,11 +32,25 @@ pub struct Options {
 
 /// Runs the demonstration.
 pub fn run(options: &Options) -> Result<()> {
-    let version = versions::SUPPORTED
-        .iter()
+    let mut known = versions::SUPPORTED.iter().chain(&versions::SUPPORTED_3_0);
+    let version = known
         .find(|version| version.name.starts_with(&options.server))
         .with_context(|| format!("no server version {}", options.server))?;
     let dir = tempfile::Builder::new().prefix("neo4j-backup-demo-").tempdir()?;
+    let _running = match version.generation {
+        Generation::Three => demo_3_0::run(version, &dir)?,
+        Generation::Five => run_5(options, version, &dir)?,
+    };
+    if options.keep {
+        let dir: PathBuf = dir.keep();
+        println!("== kept in {}; the service and the first server run until Enter", dir.display());
+        std::io::stdin().read_line(&mut String::new())?;
+    }
+    Ok(())
+}
+
+/// Server and service are given back, running.
+fn run_5(options: &Options, version: &Version, dir: &TempDir) -> Result<(Server, Service)> {
     let path = |name: &str| dir.path().join(name).display().to_string();
 
     let program = program::build()?;
@@ -98,16 +115,16 @@ pub fn run(options: &Options) -> Result<()> {
         ensure!(report.is_consistent(), "{database}: {}", report.inconsistencies);
     }
     println!("== neo4j-admin database check: neo4j and system are consistent");
-
-    if options.keep {
-        let dir: PathBuf = dir.keep();
-        println!("== kept in {}; the service and the first server run until Enter", dir.display());
-        std::io::stdin().read_line(&mut String::new())?;
-    }
-    Ok(())
+    Ok((live, service))
 }
 
-fn print_backup(report: &Value, took: Duration) {
+/// A path as it is on a command line.
+pub fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// What a run of `backup` told.
+pub fn print_backup(report: &Value, took: Duration) {
     for database in report["databases"].as_array().into_iter().flatten() {
         let bytes = database["bytes_transferred"].as_u64().unwrap_or(0);
         println!(

@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod demo_3_0;
 mod program;
 mod test;
 mod tidy;

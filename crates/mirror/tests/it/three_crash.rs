@@ -30,9 +30,13 @@ enum Run {
     Full,
     /// One over its own, which has become shorter than it was.
     Again,
+    /// One over what Neo4j's own tool has left.
+    TakenOver,
 }
 
-const RUNS: [Run; 4] = [Run::First, Run::Increment, Run::Full, Run::Again];
+const RUNS: [Run; 5] = [Run::First, Run::Increment, Run::Full, Run::Again, Run::TakenOver];
+/// Files of a database that was started on, and none of a backup of ours.
+const STARTED: [&str; 3] = ["neostore.id", "logs/debug.log", "neostore.transaction.db.99"];
 const PAGES: &str = ".neo4j-backup.pages";
 /// What an ordinary run tries each of. Renames of single files are many.
 const DECIDES_HERE: [&str; 3] = ["remove", "directory", ".json"];
@@ -84,13 +88,38 @@ impl Run {
             Self::First => return None,
             Self::Increment | Self::Full => servers.old.young(),
             Self::Again => servers.old.present(),
+            Self::TakenOver => {
+                servers.old.young().back_up(real(), dir).unwrap();
+                for (name, _) in fs::entries(dir).unwrap() {
+                    let path = dir.join(&name);
+                    match name.to_string_lossy().starts_with(".neo4j-backup") {
+                        true if path.is_dir() => std::fs::remove_dir_all(path).unwrap(),
+                        true => std::fs::remove_file(path).unwrap(),
+                        false => {}
+                    }
+                }
+                std::fs::create_dir(dir.join("logs")).unwrap();
+                for name in STARTED {
+                    std::fs::write(dir.join(name), "theirs").unwrap();
+                }
+                return None;
+            }
         };
         Some(copy.back_up(real(), dir).unwrap())
     }
 
+    /// Fails where no backup is there, and what was there before is not whole.
+    fn require_theirs(self, dir: &Path, before: &[(PathBuf, Vec<u8>)], what: &dyn Fn() -> String) {
+        if self == Self::TakenOver && state(dir).is_none() {
+            let mut now = tree(dir);
+            now.retain(|(path, _)| !path.to_string_lossy().starts_with(".neo4j-backup"));
+            assert!(now == before, "something of the tool's is lost {}", what());
+        }
+    }
+
     fn run(self, servers: &Servers, mirror: &Mirror) -> Result<DatabaseEntry, Error> {
         match self {
-            Self::First | Self::Full => servers.new.young().run(mirror),
+            Self::First | Self::Full | Self::TakenOver => servers.new.young().run(mirror),
             Self::Increment => servers.old.increment_into(mirror),
             Self::Again => servers.old.young().run(mirror),
         }
@@ -134,6 +163,7 @@ fn disturbed_at_every_operation(fault: Fault, runs: &[Run]) {
     for run in if is_long() { &RUNS } else { runs } {
         let start = in_memory();
         let old = run.begin(&servers, &backup(start.path()));
+        let theirs = tree(&backup(start.path()));
         let start = Replay::of(&History::of(start.path()).unwrap()).image(Survival::Most);
         let (mut at, mut frequent, mut seen) = (0, 0, BTreeSet::new());
         loop {
@@ -168,6 +198,7 @@ fn disturbed_at_every_operation(fault: Fault, runs: &[Run]) {
                     assert_eq!(error.is_no_space(), is_no_space, "{}", what());
                 }
             }
+            run.require_theirs(&to, &theirs, &what);
             seen.insert(is_new);
             servers.next_runs(&to, goes_on, &what);
         }
