@@ -40,7 +40,11 @@ pub(super) fn bring(
     let found = Transactions::bring(&mut response, &mut log, progress)?;
     let diverged = |what: String| Err(refused(ErrorCode::Diverged, what));
     let (Some(first), Some(last)) = (found.first, found.last) else {
-        return diverged(format!("the server has no transaction {}, the backup's last", old.tx_id));
+        return diverged(format!(
+            "the server has no transaction {}, the backup's last, unless it is a member of a cluster \
+             that is behind",
+            old.tx_id
+        ));
     };
     if (first.tx_id, first.checksum, first.commit_time)
         != (old.tx_id, old.checksum, old.commit_time)
