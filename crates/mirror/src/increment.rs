@@ -19,6 +19,7 @@ use source::{LOG_PREFIX, LogReader, LogSizes, log_path};
 use wire::api::{FileInfo, FileKind, Session};
 
 use crate::backup::locate;
+use crate::known::Known;
 use crate::layout::{Area, FILE_MODE, Layout};
 use crate::manifest::{FileEntry, HASH_BYTES};
 use crate::mirror::Inner;
@@ -54,6 +55,7 @@ struct Appended {
     old_bytes: u64,
     size_bytes: u64,
     complete: bool,
+    known: Arc<Mutex<Known>>,
     blocks: Arc<Mutex<Received>>,
 }
 
@@ -63,6 +65,30 @@ type Received = BTreeMap<u64, [u8; HASH_BYTES]>;
 impl Appended {
     fn blocks(&self) -> std::sync::MutexGuard<'_, Received> {
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compares new bytes that begin with some that the backup has.
+    fn compare(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let mut own = vec![0; bytes.len()];
+        let opened = File::open(&self.path).map_err(fs::Error::io("open", &self.path))?;
+        opened.read_exact_at(&mut own, offset).map_err(fs::Error::io("read", &self.path))?;
+        self.known().compare(offset, &own, bytes);
+        Ok(())
+    }
+
+    /// Fails where a byte differs. A server that cannot tell whether it has the same history shows it by them.
+    fn require_same(&self, differs_at: Option<u64>) -> Result<()> {
+        let Some(offset_bytes) = differs_at else { return Ok(()) };
+        let file = self.path.clone();
+        if self.size_bytes == UNSIZED {
+            return Err(Error::Diverged { file, offset_bytes });
+        }
+        let what = "the server's log has other bytes than the backup's".to_owned();
+        Err(Error::Corrupt { file, offset_bytes: Some(offset_bytes), what })
     }
 }
 
@@ -166,6 +192,8 @@ impl Increment {
         let starts = (first..file.size_bytes.div_ceil(block_bytes))
             .map(|index| index.saturating_mul(block_bytes));
         let received: Option<Vec<_>> = starts.map(|at| file.blocks().get(&at).copied()).collect();
+        // The hash of what came is not that of what is kept, where that is in another order.
+        let received = received.filter(|_| file.known().differs_at().is_none());
         if let Some(received) = received {
             blocks.extend(received.concat());
             return Ok(blocks);
@@ -198,8 +226,7 @@ impl Increment {
             return Err(Error::untrusted("another last transaction, and none that is new"));
         }
         // In Neo4j 3.0 what follows it could be a check point, which recovery would take.
-        let is_3_0 = Layout::of(&entry.store_id) == Layout::Database;
-        if is_3_0 && sizes.values().next_back() != Some(&entry.last_tx.end.offset_bytes) {
+        if self.is_3_0() && sizes.values().next_back() != Some(&entry.last_tx.end.offset_bytes) {
             return Err(Error::untrusted("a log that does not end with the last transaction"));
         }
         Ok(())
@@ -221,7 +248,7 @@ impl Increment {
         });
         // A backup of Neo4j 3.0 has one log; a second would have to be removed by hand if we are
         // killed.
-        if old.is_none() && Layout::of(&self.before.store_id) == Layout::Database {
+        if old.is_none() && self.is_3_0() {
             return refuse("is a second log");
         }
         let old_bytes = old.map_or(0, |old| old.size_bytes);
@@ -246,6 +273,7 @@ impl Increment {
             old_bytes,
             size_bytes,
             complete: false,
+            known: Arc::new(Mutex::new(Known::new())),
             blocks: Arc::default(),
         };
         files.insert(info.id, appended.clone());
@@ -273,7 +301,10 @@ impl Increment {
         let known = usize::try_from(file.old_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
         let (known, new) = bytes.split_at_checked(known).unwrap_or((bytes, &[]));
         if !known.is_empty() {
-            require_same(&file.path, offset, known, file.size_bytes == UNSIZED)?;
+            file.compare(offset, known)?;
+            if !self.is_3_0() {
+                file.require_same(file.known().differs_at())?;
+            }
         }
         if !new.is_empty() {
             file.file.write_at(offset.saturating_add(known.len() as u64), new)?;
@@ -287,12 +318,17 @@ impl Increment {
     fn complete_file(&self, id: u32, size_bytes: u64) -> Result<()> {
         match self.lock().get_mut(&id) {
             Some(file) if file.size_bytes == size_bytes || file.size_bytes == UNSIZED => {
+                file.require_same(file.known().lacks_at())?;
                 file.size_bytes = size_bytes;
                 file.complete = true;
                 Ok(())
             }
             _ => Err(Error::untrusted(format!("file {id} ends at {size_bytes}"))),
         }
+    }
+
+    fn is_3_0(&self) -> bool {
+        Layout::of(&self.before.store_id) == Layout::Database
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Appended>> {
@@ -427,21 +463,6 @@ fn check_last_block(path: &Path, old: &FileEntry, block_bytes: u64) -> Result<()
     }
     let what = "the block before its end has other bytes than when it was written".to_owned();
     Err(Error::ChangedByHand { path: path.to_owned(), what })
-}
-
-/// The new bytes begin with some that the backup has. A server that cannot tell whether it has the same
-/// history shows it by them.
-fn require_same(path: &Path, offset: u64, bytes: &[u8], is_proof: bool) -> Result<()> {
-    let mut own = vec![0; bytes.len()];
-    let opened = File::open(path).map_err(fs::Error::io("open", path))?;
-    opened.read_exact_at(&mut own, offset).map_err(fs::Error::io("read", path))?;
-    let Some(at) = own.iter().zip(bytes).position(|(own, sent)| own != sent) else { return Ok(()) };
-    let (file, offset_bytes) = (path.to_owned(), offset.saturating_add(at as u64));
-    if is_proof {
-        return Err(Error::Diverged { file, offset_bytes });
-    }
-    let what = "the server's log has other bytes than the backup's".to_owned();
-    Err(Error::Corrupt { file, offset_bytes: Some(offset_bytes), what })
 }
 
 /// Hashes blocks from the one with that number on, up to a length.

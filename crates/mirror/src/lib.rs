@@ -60,6 +60,7 @@ mod changes;
 mod error;
 mod history;
 mod increment;
+mod known;
 mod layout;
 mod look;
 mod manifest;

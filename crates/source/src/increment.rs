@@ -314,7 +314,8 @@ pub(crate) fn other_transaction(found: &Batch, last_tx: &LastTx) -> String {
 pub(crate) fn ends_before(last: TxId, last_tx: &LastTx) -> String {
     let LastTx { tx_id, checksum, .. } = last_tx;
     format!(
-        "the server's last transaction is {last}, the backup's is {tx_id} (checksum {checksum})"
+        "the server's last transaction is {last}, the backup's is {tx_id} (checksum {checksum}), unless \
+         the server is a member of a cluster that is behind"
     )
 }
 

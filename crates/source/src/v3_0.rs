@@ -38,7 +38,7 @@ const REASON: &str = "the newest check point that can be believed";
 /// time: the last commit before it stands for that.
 pub(crate) fn logs_start(database: &Database) -> Result<(StoreId, RecoveryStart)> {
     let (neostore, _) = neostore(database)?;
-    let found = start::find(database)?;
+    let found = start::find(database, neostore.last_tx_id)?;
     let start = RecoveryStart {
         tx_id: found.before,
         position: found.position,

@@ -4,7 +4,7 @@
 //! its pace whatever the test itself does, also in a single-threaded async runtime.
 //!
 //! Community from 5 on, and 3.0 Enterprise, which has legacy indexes ([`rest`]) and an online backup
-//! of its own ([`backup_tool`]). Load and verdict are the same.
+//! of its own ([`backup_tool`]), alone or as a [`cluster`]. Load and verdict are the same.
 //!
 //! Environment: `JAVA_HOME_17`, `JAVA_HOME_25` and `JAVA_HOME` (see [`jdk`]),
 //! `NEO4J_BACKUP_TEST_CACHE` (see [`jars`]), `NEO4J_BACKUP_TEST_VERSIONS` (see [`versions`]).
@@ -39,6 +39,7 @@ pub mod admin;
 pub mod backup_tool;
 pub mod bolt;
 pub mod certificates;
+pub mod cluster;
 pub mod consistency;
 pub mod follower;
 pub mod jars;

@@ -142,7 +142,15 @@ pub fn is_long_run() -> bool {
 
 /// The versions [`under_test`] in the long run, else none.
 pub fn long_run_only(test: &str) -> Vec<Version> {
-    let mut versions = under_test(test);
+    only_if_long(test, under_test(test))
+}
+
+/// The versions of 3.0 that a test runs in the long run; else none.
+pub fn long_run_only_3_0(test: &str) -> Vec<Version> {
+    only_if_long(test, chosen(test, &SUPPORTED_3_0))
+}
+
+fn only_if_long(test: &str, mut versions: Vec<Version>) -> Vec<Version> {
     if !is_long_run() {
         for version in versions.drain(..) {
             let _ = writeln!(std::io::stderr(), "LONG RUN ONLY {test} on Neo4j {}", version.name);

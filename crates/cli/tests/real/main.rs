@@ -1,6 +1,7 @@
 //! Proof by real Neo4j: copies of a server under load, restored, started, checked.
 
 mod cluster;
+mod cluster_3_0;
 mod control;
 mod copies;
 mod follow;

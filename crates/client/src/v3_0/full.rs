@@ -310,8 +310,8 @@ fn prove_quiet(
     }
     let previous = i64::try_from(last.0.saturating_sub(1)).unwrap_or(i64::MAX);
     let mut response = server.ask(&Request::Incremental { last_tx_id: previous })?;
-    response.store_id()?;
-    match Transactions::bring(&mut response, log, progress) {
+    let found = response.store_id();
+    match found.and_then(|_| Transactions::bring(&mut response, log, progress)) {
         Ok(found) => match found.last {
             Some(now) if now.tx_id != last => busy("after", now.tx_id),
             _ => Ok(found),

@@ -45,7 +45,11 @@ fn ask(server: &Server, expected: &StoreId, old: &LastTx) -> Result<Response> {
 fn require_same(first: Option<Batch>, old: &LastTx) -> Result<()> {
     let diverged = |what: String| Err(refused(ErrorCode::Diverged, what));
     let Some(first) = first else {
-        return diverged(format!("the server has no transaction {}, the backup's last", old.tx_id));
+        return diverged(format!(
+            "the server has no transaction {}, the backup's last, unless it is a member of a cluster \
+             that is behind",
+            old.tx_id
+        ));
     };
     if (first.tx_id, first.checksum, first.commit_time)
         == (old.tx_id, old.checksum, old.commit_time)

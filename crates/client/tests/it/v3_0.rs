@@ -222,7 +222,8 @@ async fn a_full_copy() {
 }
 
 /// A copy without transactions is believed of a server on which nothing happens, and takes its last
-/// transaction along; of a busy one it is the silent loss of what was pruned meanwhile.
+/// transaction along, unless no log of the server's has that any more; of a busy one it is the silent loss of what
+/// was pruned meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_copy_without_transactions() {
     let store = Arc::new(Store::new());
@@ -232,6 +233,19 @@ async fn a_full_copy_without_transactions() {
     let (copied, _) = full(serve(move |request| served.honest(request, last))).await;
     let report = copied.unwrap();
     assert_eq!((report.finished.last_tx.tx_id.0, report.finished.transactions), (last, 1));
+
+    // A slave of a cluster that has copied its store from the master.
+    let served = Arc::clone(&store);
+    let fresh = serve(move |request| match request {
+        Request::Incremental { last_tx_id } if (1..last as i64).contains(&last_tx_id) => {
+            Encoder::new().fail(&Failure::logs_pruned("no such")).to_vec()
+        }
+        other => served.honest(other, last),
+    });
+    let (copied, _) = full(fresh).await;
+    let report = copied.unwrap();
+    assert_eq!((report.finished.last_tx.tx_id.0, report.finished.transactions), (last, 0));
+    assert_eq!(report.finished.last_tx.start_bytes, None);
 
     // One more is there after the copy than before it.
     let asked = Mutex::new(false);

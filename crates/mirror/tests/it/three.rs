@@ -18,6 +18,9 @@ use crate::power::in_memory;
 use crate::support::*;
 use crate::three_support::*;
 
+/// START and COMMIT, as long as they are or longer.
+const END_BYTES: usize = 40;
+
 /// The files in a backup's directory, but for the hidden ones that are ours.
 pub fn files(dir: &Path) -> Vec<String> {
     let found = fs::walk(dir).unwrap().into_iter();
@@ -211,6 +214,39 @@ fn other_databases_are_refused_untouched() {
         assert!(!error.hint().is_empty());
         assert!(tree(dir.path()) == before, "{what}: it was touched");
         assert!(verify(dir.path()).is_clean(), "{what}");
+    }
+}
+
+/// The backup's last transaction comes again with its bytes in another order, as those of a legacy index do from
+/// another member of a cluster: it is the same one. What is there stays, with hashes that are right.
+#[test]
+fn another_order_is_the_same_history() {
+    // From its transactions' begin, and in blocks with hashes.
+    for (name, from_begin) in NAMES_3_0.into_iter().flat_map(|name| [(name, false), (name, true)]) {
+        let server = Three::of(name);
+        let dir = backed_up(&server);
+        let last = state(dir.path()).unwrap().last_tx;
+        let (start, end) = (last.start_bytes.unwrap() as usize, last.end.offset_bytes as usize);
+        let swapped = |at: usize| {
+            let mut log = server.log().to_vec();
+            log.swap(at, at + 1);
+            log
+        };
+        let is_readable = |at: &usize| {
+            let log = swapped(*at);
+            let mut reader = BatchReader::new(&log[start..end], start as u64);
+            let read = reader.next_batch();
+            log != server.log() && read.is_ok_and(|it| it.unwrap().end == last.end.offset_bytes)
+        };
+        let at = (start + END_BYTES..end - END_BYTES).find(is_readable).unwrap();
+        let mirror = Mirror::open_for_write(real(), dir.path(), Busy::Fail).unwrap();
+        let mut step = server.step(&mirror.after(DATABASE).unwrap().unwrap());
+        let from = if from_begin { 0 } else { start };
+        (step.bytes[0].1, step.bytes[0].2) = (from as u64, swapped(at)[from..].to_vec());
+        step.run(&mirror).unwrap();
+        drop(mirror);
+        assert!(std::fs::read(dir.path().join(server.log_name())).unwrap() == server.log());
+        assert!(verify(dir.path()).is_clean(), "{name}: {:?}", verify(dir.path()).findings);
     }
 }
 

@@ -27,7 +27,9 @@ impl Behind {
     pub fn find(database: &Database, tx_id: TxId) -> Result<Self> {
         let (neostore, _) = neostore(database)?;
         let store_id = neostore.store_id();
-        let Some(from) = begin(database, tx_id)? else { return Ok(Self { store_id, log: None }) };
+        let Some(from) = begin(database, tx_id, neostore.last_tx_id)? else {
+            return Ok(Self { store_id, log: None });
+        };
         let logs: Arc<HeldLogs> = HeldLogs::hold(&database.log_dir, from, &store_id)?;
         let (scanner, _) = logs.read_to_end(from, &store_id)?;
         let log = ComposedLog::whole(&logs, &scanner.runs, neostore.log_version)?;
@@ -55,14 +57,17 @@ impl Behind {
     }
 }
 
-/// Where the transaction behind that one begins; `None` if there is none yet.
-fn begin(database: &Database, tx_id: TxId) -> Result<Option<LogPosition>> {
+/// Where the transaction behind that one begins; `None` if there is none yet. `stored` is the last one that
+/// `neostore` tells of.
+fn begin(database: &Database, tx_id: TxId, stored: TxId) -> Result<Option<LogPosition>> {
     match find(database, TxId(tx_id.0.saturating_add(1)))? {
         Found::There(version, batch) => {
             Ok(Some(LogPosition { version, offset_bytes: batch.start }))
         }
-        Found::After(_) => Ok(None),
-        Found::Pruned => {
+        // No log has one: a slave of a cluster copied a store that has them.
+        Found::After(Some(_)) => Ok(None),
+        Found::After(None) if tx_id >= stored => Ok(None),
+        Found::After(None) | Found::Pruned => {
             let log_dir = &database.log_dir;
             let oldest = numbered_files(log_dir, LOG_PREFIX)?.into_iter().next();
             let path = oldest.map_or_else(|| log_dir.clone(), |(_, path)| path);

@@ -204,7 +204,8 @@ impl HotCopy {
                 let what = format!("{first} follows transaction {}", self.found.before);
                 return Err(Error::Changed { path: self.database.log_dir.clone(), what });
             }
-            // A store that has had no transaction since its first log.
+            // A store that has had no transaction since its first log, which begins with the store or
+            // with a slave's copy of it.
             (None, _) => {
                 let log = ComposedLog::empty(version, self.found.before);
                 let last_tx = LastTx {
@@ -388,10 +389,11 @@ pub(super) fn state(database: &Database) -> Result<State> {
 }
 
 fn hold(database: &Database) -> Result<(Found, Arc<HeldLogs>, StoreId)> {
-    let store_id = neostore(database)?.0.store_id();
+    let (stored, _) = neostore(database)?;
+    let store_id = stored.store_id();
     let mut tries = 0_u32;
     loop {
-        let held = start::find(database).and_then(|found| {
+        let held = start::find(database, stored.last_tx_id).and_then(|found| {
             Ok((found, HeldLogs::hold(&database.log_dir, found.position, &store_id)?))
         });
         match held {

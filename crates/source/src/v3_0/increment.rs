@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use formats::txlog::{Batch, BatchReader, LogHeader};
-use formats::{LogPosition, LogVersion, StoreId};
+use formats::{LogPosition, LogVersion, StoreId, TxId};
 
 use super::composed::ComposedLog;
 use super::copy::{composed_end, state};
@@ -47,7 +47,8 @@ impl Increment {
     /// [`Error::OtherStore`], [`Error::Migrated`], [`Error::Diverged`]; [`Error::LogPruned`] where the
     /// logs do not reach back that far.
     pub fn begin(database: &Database, after: After) -> Result<Self> {
-        let store_id = neostore(database)?.0.store_id();
+        let (stored, _) = neostore(database)?;
+        let store_id = stored.store_id();
         if store_id != after.store_id {
             let path = database.store_dir.clone();
             let migrated = (store_id.creation_time, store_id.random)
@@ -58,7 +59,7 @@ impl Increment {
                 false => Error::OtherStore { path, found, expected },
             });
         }
-        let (version, batch) = anchor(database, &after.last_tx)?;
+        let (version, batch) = anchor(database, &after.last_tx, stored.last_tx_id)?;
         let anchor = LogPosition { version, offset_bytes: batch.end };
         let from = before(database, anchor)?;
         let logs = HeldLogs::hold(&database.log_dir, from, &store_id)?;
@@ -177,20 +178,29 @@ impl Increment {
     }
 }
 
-/// The log and the place in it of the backup's last transaction.
-fn anchor(database: &Database, last_tx: &LastTx) -> Result<(LogVersion, Batch)> {
-    Err(match find(database, last_tx.tx_id)? {
-        Found::There(version, batch) if is_same(&batch, last_tx) => return Ok((version, batch)),
-        Found::There(version, batch) => Error::Diverged {
-            path: log_path(&database.log_dir, version),
-            what: other_transaction(&batch, last_tx),
-        },
-        Found::After(Some(last)) => {
+/// The log and the place in it of the backup's last transaction. `stored` is the last one that `neostore` tells
+/// of.
+fn anchor(database: &Database, last_tx: &LastTx, stored: TxId) -> Result<(LogVersion, Batch)> {
+    let found = find(database, last_tx.tx_id)?;
+    let last = match found {
+        Found::There(version, batch) if last_tx.start_bytes.is_some() => {
+            return match is_same(&batch, last_tx) {
+                true => Ok((version, batch)),
+                false => Err(Error::Diverged {
+                    path: log_path(&database.log_dir, version),
+                    what: other_transaction(&batch, last_tx),
+                }),
+            };
+        }
+        Found::After(last) => Some(last.unwrap_or(stored)),
+        // Where it was in no log when the backup was made, nothing has told its commit time.
+        Found::There(..) | Found::Pruned => None,
+    };
+    Err(match last {
+        Some(last) if last < last_tx.tx_id => {
             Error::Diverged { path: database.log_dir.clone(), what: ends_before(last, last_tx) }
         }
-        Found::After(None) | Found::Pruned => {
-            Error::LogPruned { path: log_path(&database.log_dir, last_tx.end.version) }
-        }
+        _ => Error::LogPruned { path: log_path(&database.log_dir, last_tx.end.version) },
     })
 }
 

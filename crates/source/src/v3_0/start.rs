@@ -23,29 +23,39 @@ pub(super) struct Found {
 }
 
 /// Finds it: the last transaction before the check point is taken along where it is in the same file, so that a
-/// copy has at least one, by which the next increment knows the server again.
-pub(super) fn find(database: &Database) -> Result<Found> {
+/// copy has at least one, by which the next increment knows the server again. `stored` is the last one that
+/// `neostore` tells of, read before.
+pub(super) fn find(database: &Database, stored: TxId) -> Result<Found> {
     let position = newest_believed(database)?;
     let path = log_path(&database.log_dir, position.version);
     let Some(held) = Held::open_if_there(&path)? else { return Err(Error::LogPruned { path }) };
-    let Some(header) = read_header(&held)? else {
+    if read_header(&held)?.is_none() {
         return Err(Error::Changed { path, what: "has no header".to_owned() });
-    };
+    }
     let mut last: Option<Batch> = None;
-    let mut before = TxId(header.last_append_index);
     let mut reader = batches(&held, position.offset_bytes);
     while let Some(batch) = reader.next_batch().map_err(Error::format(&path))? {
-        if let Some(last) = last {
-            before = last.tx_id;
-        } else {
-            // The header may lag.
-            before = TxId(batch.tx_id.0.saturating_sub(1));
-        }
         last = Some(batch);
     }
     let start = last.map_or(position.offset_bytes, |last| last.start);
     let last_commit = last.map(|last| last.commit_time);
+    let first = match last {
+        Some(last) => Some(last),
+        None => first_behind(&held, position.offset_bytes)?,
+    };
+    // Not what the header tells: it may lag, and where a slave of a cluster has copied its store from the master,
+    // the new log's header tells that nothing was before.
+    let before = first.map_or(stored, |first| TxId(first.tx_id.0.saturating_sub(1)));
     Ok(Found { position: LogPosition { offset_bytes: start, ..position }, before, last_commit })
+}
+
+/// The first transaction behind an offset, once it is there as a whole.
+fn first_behind(held: &Held, offset: u64) -> Result<Option<Batch>> {
+    let reader = HeldReader::new(held, offset, held.size_bytes()?);
+    match BatchReader::new(reader, offset).next_batch() {
+        Err(error) if error.is_incomplete() => Ok(None),
+        found => found.map_err(Error::format(held.path())),
+    }
 }
 
 fn newest_believed(database: &Database) -> Result<LogPosition> {

@@ -6,3 +6,4 @@ mod ends;
 mod home;
 mod increment;
 mod log_files;
+mod three;
