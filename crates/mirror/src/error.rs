@@ -235,7 +235,8 @@ impl Error {
                 "the verify command tells all that differs; --full replaces the backup"
             }
             Self::Diverged { .. } => {
-                "the server was restored, or is another one; --full replaces the backup"
+                "the server was restored, or is another one, or a member of a cluster that is behind (ask another \
+                 member); --full replaces the backup"
             }
             Self::OtherLayout { .. } => "name another directory: each server has one of its own",
             Self::NoSuchDatabase { .. } => "the info command lists a backup's databases",
