@@ -47,7 +47,10 @@ pub use counts::CountsFile;
 pub use entry::{Commit, Entry, EntryReader, Start};
 pub use index_config::{IndexConfig, LegacyIndex};
 pub use legacy_index::{IndexHeader, IndexName, IndexOption, IndexValue};
-pub use lucene::{LuceneFile, check_lucene_file, is_lucene_transient, lucene_commit};
+pub use lucene::{
+    LuceneCommit, LuceneFile, check_lucene_file, is_lucene_transient, lucene_commit,
+    lucene_segment_files,
+};
 pub use neostore::Neostore;
 pub(crate) use neostore::store_version_name;
 pub use record::{GroupRecord, PropertyRecord};

@@ -14,6 +14,7 @@ mod composed;
 mod copy;
 mod find;
 mod increment;
+mod lucene;
 mod start;
 
 use std::io::ErrorKind;

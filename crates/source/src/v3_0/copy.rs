@@ -5,11 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use formats::txlog::LogHeader;
-use formats::v3_0::{COUNTS, CountsFile, IndexConfig, LABEL_SCAN_STORE, LEGACY_INDEX_CONFIG};
-use formats::v3_0::{LEGACY_INDEXES, MANDATORY, Neostore, SCHEMA_INDEXES};
+use formats::v3_0::{
+    COUNTS, CountsFile, IndexConfig, LABEL_SCAN_STORE, LEGACY_INDEX_CONFIG, LEGACY_INDEXES,
+    MANDATORY, Neostore, SCHEMA_INDEXES,
+};
 use formats::{KernelVersion, LogPosition, StoreId};
 
 use super::composed::{ComposedLog, fill};
+use super::lucene::is_whole;
 use super::start::{self, Found};
 use super::{REASON, neostore, read_whole};
 use crate::derived::{LeftOut, Lucene, hold_lucene, names};
@@ -352,6 +355,15 @@ impl HotCopy {
         for _ in 0..LUCENE_TRIES {
             match hold_lucene(&self.database.store_dir, dir, room) {
                 Ok(Lucene::Changed) => {}
+                Ok(Lucene::Whole(files)) => match is_whole(dir, &files) {
+                    Ok(true) => return Ok(Lucene::Whole(files)),
+                    Ok(false) => {}
+                    Err(Error::Format { path, source }) => {
+                        tracing::warn!(path = %path.display(), error = %source, "not copied");
+                        return Ok(Lucene::No("a Lucene index whose commit cannot be read"));
+                    }
+                    Err(error) => return Err(error),
+                },
                 Err(error) if error.is_not_found() => {}
                 held => return held,
             }

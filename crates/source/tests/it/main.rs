@@ -7,3 +7,4 @@ mod home;
 mod increment;
 mod log_files;
 mod three;
+mod three_lucene;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use formats::txlog::{BatchReader, Chain, LogHeader};
 use formats::v3_0::{
-    COUNTS, CountsFile, Entry, EntryReader, IndexConfig, LEGACY_INDEX_CONFIG, MANDATORY, Neostore,
-    Place, check_lucene_file, newest_check_points, place_in_log, recovery_start,
+    COUNTS, CountsFile, Entry, EntryReader, IndexConfig, LEGACY_INDEX_CONFIG, LuceneCommit,
+    MANDATORY, Neostore, Place, check_lucene_file, lucene_commit, lucene_segment_files,
+    newest_check_points, place_in_log, recovery_start,
 };
 use formats::{LogVersion, TxId, store_format};
 
@@ -139,12 +140,35 @@ fn recovery_may_begin_somewhere() {
     }
 }
 
+/// Every file that a commit names is there; cut anywhere it is no commit. How many files it has.
+fn commit_is_whole(path: &Path, bytes: &[u8]) -> usize {
+    let dir = path.parent().unwrap();
+    let commit = LuceneCommit::decode(bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut files = commit.files;
+    for segment in commit.segments {
+        let info = std::fs::read(dir.join(format!("{segment}.si"))).unwrap();
+        let named = lucene_segment_files(&info).unwrap();
+        assert!(named.contains(&format!("{segment}.si")), "{named:?}");
+        files.extend(named);
+        for length in 0..info.len() {
+            assert!(lucene_segment_files(&info[..length]).unwrap_err().is_incomplete());
+        }
+    }
+    for file in &files {
+        assert!(dir.join(file).is_file(), "{}: {file}", path.display());
+    }
+    for length in 0..bytes.len() {
+        assert!(LuceneCommit::decode(&bytes[..length]).unwrap_err().is_incomplete(), "{length}");
+    }
+    files.len()
+}
+
 #[test]
 fn every_other_file_is_accepted() {
     for dir in log_dirs() {
         let mut found = Vec::new();
         files(&dir, &mut found);
-        let mut lucene = 0;
+        let (mut lucene, mut commits) = (0, 0);
         for path in found {
             let name = path.file_name().unwrap().to_str().unwrap();
             let bytes = std::fs::read(&path).unwrap();
@@ -164,8 +188,12 @@ fn every_other_file_is_accepted() {
             {
                 check_lucene_file(&bytes[..]).unwrap_or_else(|e| panic!("{place}: {e}"));
                 lucene += 1;
+                if lucene_commit(name).is_some() {
+                    commits += commit_is_whole(&path, &bytes);
+                }
             }
         }
-        eprintln!("{}: {lucene} Lucene files", dir.display());
+        eprintln!("{}: {lucene} Lucene files, {commits} of commits", dir.display());
+        assert!(lucene == 0 || commits > 0, "{}", dir.display());
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use formats::txlog::{BatchReader, LogFormatVersion, LogHeader};
 use formats::v3_0::{
-    CountsFile, Entry, EntryReader, IndexConfig, LegacyIndex, Neostore, check_lucene_file,
+    CountsFile, Entry, EntryReader, IndexConfig, LegacyIndex, LuceneCommit, Neostore,
+    check_lucene_file, lucene_segment_files,
 };
 use formats::{Checksum, LogPosition, LogVersion, StoreUpgrade, TimestampMs, TxId};
 use proptest::collection::vec;
@@ -110,6 +111,13 @@ proptest! {
         let _ = Neostore::decode(&bytes);
         let _ = CountsFile::check(&bytes[..]);
         let _ = check_lucene_file(&bytes[..]);
+        let _ = LuceneCommit::decode(&bytes);
+        let header = |codec: &[u8], version| {
+            [&b"\x3f\xd7\x6c\x17"[..], codec, &[0, 0, 0, version], &[0; 17]].concat()
+        };
+        let _ = LuceneCommit::decode(&[header(b"\x08segments", 6), bytes.clone()].concat());
+        let info = header(b"\x13Lucene50SegmentInfo", 1);
+        let _ = lucene_segment_files(&[info, bytes.clone()].concat());
         let _ = IndexConfig::decode(&bytes);
         let _ = IndexConfig::decode(&[b"neo4j-index\0\0\0\x01", &bytes[..]].concat());
     }
