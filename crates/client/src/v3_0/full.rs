@@ -129,7 +129,10 @@ impl Stored {
                 Part::File(path) => {
                     let kind = kind_of(&path)?;
                     check_path(kind, &path).map_err(broken)?;
-                    if !paths.insert(path.clone()) || paths.len() >= MAX_FILES {
+                    if paths.len() >= MAX_FILES {
+                        return Err(broken(format_args!("more than {MAX_FILES} files")));
+                    }
+                    if !paths.insert(path.clone()) {
                         return Err(broken(format_args!("file {path:?} comes twice")));
                     }
                     let id = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
@@ -266,8 +269,12 @@ fn prove_quiet(
     }
     let previous = i64::try_from(last.0.saturating_sub(1)).unwrap_or(i64::MAX);
     let mut response = server.ask(&Request::Incremental { last_tx_id: previous }, PATIENCE)?;
-    response.store_id()?;
-    match Transactions::bring(&mut response, log, progress) {
+    // A server that fails at once does not send its identity before.
+    let brought = match response.store_id() {
+        Ok(_) => Transactions::bring(&mut response, log, progress),
+        Err(error) => Err(error),
+    };
+    match brought {
         Ok(found) => match found.last {
             Some(now) if now.tx_id != last => busy(now.tx_id),
             _ => Ok(found),
