@@ -9,3 +9,4 @@ mod parts;
 mod renewals;
 mod scene;
 mod three;
+mod tool;
