@@ -61,7 +61,7 @@ pub struct Limits {
     pub max_sessions: usize,
     /// Streams of file bytes at once. Up to 32 share 32 MiB; each further one needs 256 KiB more.
     pub max_streams: usize,
-    /// For a TLS handshake, and for a request's body.
+    /// For a TLS handshake, for a request's body, and for a request in Neo4j 3.0's protocol.
     pub arrival_timeout: Duration,
     /// A connection that asks nothing for this long is closed. A request's header must be there as
     /// a whole by then.

@@ -6,7 +6,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use formats::TxId;
@@ -22,7 +22,8 @@ use crate::routes::Shared;
 /// The first byte of a request: the length of one is far below 16 MiB.
 pub(crate) const FIRST_BYTE: u8 = 0;
 const READ_BYTES: usize = 256 << 10;
-/// A tool may take its time between two requests, and while it starts a database.
+/// A tool may take its time between two requests, while it starts a database. A request that has
+/// begun must be there sooner: see [`Limits::arrival_timeout`](crate::Limits).
 const IDLE: Duration = Duration::from_mins(20);
 
 /// Serves a connection until the client closes it.
@@ -77,11 +78,13 @@ impl From<ErrorDetail> for Fault {
 impl Conversation {
     fn run(&mut self) -> std::io::Result<()> {
         self.stream.set_nonblocking(false)?;
-        self.stream.set_read_timeout(Some(IDLE))?;
         self.stream.set_write_timeout(Some(self.shared.config.limits.stall_timeout))?;
         let mut decoder = RequestDecoder::new();
         let mut buffer = vec![0; 4096];
+        // When a request began to arrive.
+        let mut begun = None;
         loop {
+            self.stream.set_read_timeout(Some(self.patience(begun)?))?;
             let read = self.stream.read(&mut buffer)?;
             let mut input = buffer.get(..read).unwrap_or_default();
             if input.is_empty() {
@@ -89,7 +92,10 @@ impl Conversation {
             }
             while !input.is_empty() {
                 match decoder.next(&mut input) {
-                    Ok(Some(request)) => self.answer(request)?,
+                    Ok(Some(request)) => {
+                        self.answer(request)?;
+                        begun = None;
+                    }
                     Ok(None) => {}
                     Err(error) => {
                         let failure = Failure::other(&error.to_string());
@@ -97,7 +103,18 @@ impl Conversation {
                     }
                 }
             }
+            if !decoder.is_between() {
+                begun.get_or_insert_with(Instant::now);
+            }
         }
+    }
+
+    /// How long the client may send nothing: for long between two requests, not inside of one.
+    fn patience(&self, begun: Option<Instant>) -> std::io::Result<Duration> {
+        let Some(begun) = begun else { return Ok(IDLE) };
+        let left = self.shared.config.limits.arrival_timeout.saturating_sub(begun.elapsed());
+        // Zero would be no time-out at all.
+        if left.is_zero() { Err(std::io::ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
 
     fn answer(&mut self, request: Request) -> std::io::Result<()> {

@@ -48,6 +48,7 @@ pub mod load;
 mod moment;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod random;
 pub mod rest;
 pub mod schema;

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
+use testkit::proxy::Proxy;
 
 use crate::growing::Growing;
-use crate::proxy::Proxy;
 use crate::run::{Service, command, copy, data_directory, finish, run, signal, tree};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -127,7 +127,7 @@ fn each_transaction_arrives() {
     let dir = tempfile::tempdir().unwrap();
     let (mut server, to) = (Growing::new(dir.path()), dir.path().join("mirror"));
     let service = Service::start(&server.data, &[]);
-    let network = Proxy::to(&service.address);
+    let network = Proxy::to(&service.address).unwrap();
     let follower = Follower::start(&network.address, &to, &[]);
     assert_eq!(follower.next("full")["reason"], "first backup");
     assert_eq!(follower.next("following")["last_tx_id"], server.last_tx_id());
@@ -180,7 +180,7 @@ fn silence_is_an_alarm() {
     let dir = tempfile::tempdir().unwrap();
     let (mut server, to) = (Growing::new(dir.path()), dir.path().join("mirror"));
     let service = Service::start(&server.data, &[]);
-    let network = Proxy::to(&service.address);
+    let network = Proxy::to(&service.address).unwrap();
     let follower = Follower::start(&network.address, &to, &[]);
     follower.next("full");
     follower.next("following");
@@ -242,7 +242,7 @@ fn renewals_and_pruned_logs() {
     let dir = tempfile::tempdir().unwrap();
     let (mut server, to) = (Growing::new(dir.path()), dir.path().join("mirror"));
     let service = Service::start(&server.data, &[]);
-    let network = Proxy::to(&service.address);
+    let network = Proxy::to(&service.address).unwrap();
     let follower = Follower::start(&network.address, &to, &["--renew-after", "1KiB"]);
     follower.next("full");
     follower.next("following");

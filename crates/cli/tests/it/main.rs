@@ -12,7 +12,6 @@ mod growing;
 mod history;
 mod limits;
 mod packaging;
-mod proxy;
 mod restore;
 mod run;
 mod serve;

@@ -12,3 +12,4 @@ mod peer;
 mod renewals;
 mod scene;
 mod three;
+mod tool;

@@ -140,7 +140,10 @@ impl Stored {
                     }
                     let kind = kind_of(&path)?;
                     check_path(kind, &path).map_err(broken)?;
-                    if !paths.insert(path.clone()) || paths.len() >= MAX_FILES {
+                    if paths.len() >= MAX_FILES {
+                        return Err(broken(format_args!("more than {MAX_FILES} files")));
+                    }
+                    if !paths.insert(path.clone()) {
                         return Err(broken(format_args!("file {path:?} comes twice")));
                     }
                     let id = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
@@ -310,6 +313,7 @@ fn prove_quiet(
     }
     let previous = i64::try_from(last.0.saturating_sub(1)).unwrap_or(i64::MAX);
     let mut response = server.ask(&Request::Incremental { last_tx_id: previous })?;
+    // A server that fails at once does not send its identity before.
     let found = response.store_id();
     match found.and_then(|_| Transactions::bring(&mut response, log, progress)) {
         Ok(found) => match found.last {

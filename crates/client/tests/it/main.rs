@@ -3,8 +3,10 @@
 #[path = "../../../service/tests/it/synthetic.rs"]
 mod synthetic;
 
+mod captures;
 mod changes;
 mod copy;
+mod endless;
 mod hostile;
 mod kit;
 mod patience;

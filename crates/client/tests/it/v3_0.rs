@@ -1,7 +1,7 @@
 //! A server that speaks Neo4j 3.0's protocol, and what our client makes of what it says.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use wire::v3_0::{Encoder, Failure, Request, RequestDecoder};
 
 use crate::kit::{Memory, options};
 
-const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
 
 /// A real database of 3.0.0, as one that is served.
 struct Store {
@@ -106,7 +106,18 @@ impl Store {
 }
 
 /// Serves every connection; requests and answers stay on it.
-fn serve(answer: impl Fn(Request) -> Vec<u8> + Send + Sync + 'static) -> SocketAddr {
+pub fn serve(answer: impl Fn(Request) -> Vec<u8> + Send + Sync + 'static) -> SocketAddr {
+    serve_with(move |request, stream| {
+        // It may have heard enough.
+        let _ = stream.write_all(&answer(request));
+        true
+    })
+}
+
+/// Serves every connection; whether it stays open, whoever answers says.
+pub fn serve_with(
+    answer: impl Fn(Request, &mut TcpStream) -> bool + Send + Sync + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let answer = Arc::new(answer);
@@ -118,8 +129,9 @@ fn serve(answer: impl Fn(Request) -> Vec<u8> + Send + Sync + 'static) -> SocketA
                 while let Ok(read @ 1..) = stream.read(&mut buffer) {
                     let mut input = &buffer[..read];
                     while let Ok(Some(request)) = decoder.next(&mut input) {
-                        // It may have heard enough.
-                        let _ = stream.write_all(&answer(request));
+                        if !answer(request, &mut stream) {
+                            return;
+                        }
                     }
                 }
             });
@@ -128,13 +140,13 @@ fn serve(answer: impl Fn(Request) -> Vec<u8> + Send + Sync + 'static) -> SocketA
     address
 }
 
-fn client(address: SocketAddr) -> Client {
+pub fn client(address: SocketAddr) -> Client {
     let mut options = options(address);
     options.protocol = Protocol::Auto;
     Client::new(options).unwrap()
 }
 
-async fn full(address: SocketAddr) -> (Result<CopyReport, Error>, Arc<Memory>) {
+pub async fn full(address: SocketAddr) -> (Result<CopyReport, Error>, Arc<Memory>) {
     let kept = Arc::new(Memory::default());
     let sink: Arc<dyn Sink> = Arc::<Memory>::clone(&kept);
     let client = client(address);
@@ -143,8 +155,10 @@ async fn full(address: SocketAddr) -> (Result<CopyReport, Error>, Arc<Memory>) {
 }
 
 /// Takes a log from some offset on.
-#[derive(Default)]
-struct Log(Mutex<Vec<u8>>);
+struct Log {
+    start: u64,
+    bytes: Mutex<Vec<u8>>,
+}
 
 impl Sink for Log {
     fn create(&self, _: &FileInfo) -> Result<(), SinkError> {
@@ -155,8 +169,8 @@ impl Sink for Log {
         Ok(())
     }
     fn write_at(&self, _: u32, offset_bytes: u64, bytes: &[u8]) -> Result<(), SinkError> {
-        let mut log = self.0.lock().unwrap();
-        assert_eq!(offset_bytes, 1000 + log.len() as u64);
+        let mut log = self.bytes.lock().unwrap();
+        assert_eq!(offset_bytes, self.start + log.len() as u64);
         log.extend_from_slice(bytes);
         Ok(())
     }
@@ -164,7 +178,7 @@ impl Sink for Log {
         Err("the sink has the bytes before".into())
     }
     fn complete(&self, _: u32, size_bytes: u64) -> Result<(), SinkError> {
-        assert_eq!(size_bytes, 1000 + self.0.lock().unwrap().len() as u64);
+        assert_eq!(size_bytes, self.start + self.bytes.lock().unwrap().len() as u64);
         Ok(())
     }
     fn discard(&self, _: u32) -> Result<(), SinkError> {
@@ -172,23 +186,24 @@ impl Sink for Log {
     }
 }
 
-async fn increment(address: SocketAddr, after: After) -> (Result<CopyReport, Error>, Vec<u8>) {
-    let kept = Arc::new(Log::default());
+pub async fn increment(address: SocketAddr, after: After) -> (Result<CopyReport, Error>, Vec<u8>) {
+    let start = after.last_tx.start_bytes.unwrap();
+    let kept = Arc::new(Log { start, bytes: Mutex::default() });
     let sink: Arc<dyn Sink> = Arc::<Log>::clone(&kept);
     let copied = async {
         let mut copy = client(address).open_after("graph.db", after).await?;
         copy.run(sink, Arc::new(())).await
     };
     let copied = tokio::time::timeout(SOON, copied).await.expect("in time");
-    let log = kept.0.lock().unwrap().clone();
+    let log = kept.bytes.lock().unwrap().clone();
     (copied, log)
 }
 
-fn code(copied: &Result<CopyReport, Error>) -> Option<ErrorCode> {
+pub fn code(copied: &Result<CopyReport, Error>) -> Option<ErrorCode> {
     copied.as_ref().unwrap_err().remote_code()
 }
 
-fn is_broken(copied: &Result<CopyReport, Error>, what: &str) {
+pub fn is_broken(copied: &Result<CopyReport, Error>, what: &str) {
     let error = copied.as_ref().unwrap_err();
     let Error::Protocol(text) = error else { panic!("{error:?}") };
     assert!(text.contains(what), "{text}");
@@ -351,7 +366,32 @@ async fn failures() {
     let (copied, _) = increment(pruned, store.after(last)).await;
     assert_eq!(code(&copied), Some(ErrorCode::LogsPruned), "{copied:?}");
 
-    for path in ["../neostore", "/etc/passwd", "index/lucene/node/../../x", "other", "logs/x"] {
+    let long = concat!(
+        "index/lucene/node/a/",
+        "0123456789012345678901234567890123456789012345678901234567890123",
+        "0123456789012345678901234567890123456789012345678901234567890123",
+        "0123456789012345678901234567890123456789012345678901234567890123",
+        "0123456789012345678901234567890123456789012345678901234567890123",
+    );
+    for path in [
+        "../neostore",
+        "/etc/passwd",
+        "index/lucene/node/../../x",
+        "index/lucene/node/a/..",
+        r"index\lucene\node\..\..\..\x",
+        "index/lucene/node/a\0/x",
+        "index/lucene/node//x",
+        "index/lucene/node/a/b/c",
+        "neostore\n",
+        "other",
+        "logs/x",
+        "store_lock",
+        // Our own log.
+        "neostore.transaction.db.0",
+        // It comes once more.
+        "neostore",
+        long,
+    ] {
         let served = Arc::clone(&store);
         let address = serve(move |request| match request {
             Request::Full { .. } => {

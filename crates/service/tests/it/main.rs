@@ -6,3 +6,4 @@ mod limits;
 mod sessions;
 mod start;
 mod synthetic;
+mod v3_0;

@@ -115,12 +115,18 @@ impl RequestDecoder {
         Ok(None)
     }
 
+    /// Whether nothing of a request has come since the last one.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        self.frames.is_between() && self.body.is_empty()
+    }
+
     /// Says that the client sends no more.
     ///
     /// # Errors
     /// When it ended inside a request.
     pub fn finish(&self) -> Result<(), ProtocolError> {
-        if self.frames.is_between() && self.body.is_empty() {
+        if self.is_between() {
             return Ok(());
         }
         Err(ProtocolError::Truncated { at_bytes: self.frames.at_bytes(), what: "a request" })

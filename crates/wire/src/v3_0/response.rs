@@ -134,7 +134,9 @@ impl ResponseDecoder {
                     let failure = self.failure.get_or_insert_default();
                     let left = MAX_FAILURE_BYTES.saturating_sub(failure.len());
                     failure.extend_from_slice(bytes.get(..left).unwrap_or(bytes));
-                    None
+                    // More of it would tell nothing; it may have no end.
+                    let is_enough = failure.len() == MAX_FAILURE_BYTES;
+                    is_enough.then(|| self.end(true)).transpose()?
                 }
                 Piece::End { failed } => Some(self.end(failed)?),
             };

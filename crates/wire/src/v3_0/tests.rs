@@ -1,5 +1,8 @@
 //! Golden bytes of real peers, every truncation, any split, hostile messages.
 
+mod captures;
+mod damaged;
+
 use proptest::prelude::*;
 
 use super::{

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::captures;
+
 /// Zeros kept after the last entry of a preallocated file.
 const ZEROS_KEPT: usize = 4096;
 
@@ -30,6 +32,8 @@ pub enum Keep {
     Directory,
     /// Logs and `neostore` of a database of 3.0.
     LogsInDirectory,
+    /// Nothing of a database: what passed between server and tool.
+    Captures,
 }
 
 impl Keep {
@@ -55,13 +59,19 @@ impl Keep {
             Keep::LogsInDirectory => {
                 "`databases/graph.db/`: the server's own files, logs and `neostore`"
             }
+            Keep::Captures => {
+                "`NAME.request`, `NAME.response`: what one connection carried, in either direction,\n  \
+                 as a proxy between the two kept it"
+            }
         }
     }
 
     /// What was left out of files, in words.
     pub fn cut(self) -> &'static str {
         match self {
-            Keep::Directory | Keep::LogsInDirectory => "Nothing in them is changed.",
+            Keep::Directory | Keep::LogsInDirectory | Keep::Captures => {
+                "Nothing in them is changed."
+            }
             Keep::Logs | Keep::Records | Keep::Trees => {
                 "**Cut**: of the zeros that the server preallocates after the last entry of a log or\n  \
                  checkpoint file, 4096 bytes are kept. Nothing else is changed."
@@ -80,12 +90,16 @@ impl Keep {
             Keep::LogsInDirectory => {
                 name == "neostore" || name.starts_with("neostore.transaction.db.")
             }
+            Keep::Captures => true,
         }
     }
 }
 
 /// Copies what `keep` wants of the user database of a stopped server.
 pub fn collect(home: &Path, fixture: &Path, keep: Keep) -> Result<()> {
+    if keep == Keep::Captures {
+        return copy_tree(&home.join(captures::FOLDER), fixture);
+    }
     if matches!(keep, Keep::Directory | Keep::LogsInDirectory) {
         return collect_directory(home, fixture, keep);
     }

@@ -2,6 +2,7 @@
 //!
 //! Without names it makes all. Each scenario's folder is replaced as a whole, once it is made.
 
+mod captures;
 mod facts;
 mod files;
 mod scenarios;

@@ -8,7 +8,7 @@ use testkit::server::{Builder, Server};
 use testkit::versions::{self, Version};
 
 use crate::files::{self, Keep};
-use crate::{facts, three, workload};
+use crate::{captures, facts, three, workload};
 
 /// One folder of fixtures and how it is made.
 pub struct Scenario {
@@ -68,6 +68,20 @@ const UPGRADED_3_0: &str = "\
 A database of 3.0.0, cleanly stopped, that 3.0.7 then wrote to: entries of both versions in one log\n\
 file, legacy indexes among them; cleanly stopped.";
 
+const CAPTURES_3_0: &str = "\
+What the BackupTool and the backup service of a server say to each other, both unchanged, over a small\n\
+database with a schema index and legacy indexes, one of them with a name that is not ASCII:\n\
+`full` with nothing behind it, `full-with-transactions` that were committed meanwhile,\n\
+`full-forensics`, which has the log files too; `incremental-0`, `-1` and `-several` transactions;\n\
+`other-store`, where the server has another one than the backup; `logs-pruned`, and\n\
+`logs-pruned-full`, which the tool then takes. `full` and the three increments are of one backup, in\n\
+this order; the others of the same store, but for `other-store`.\n\
+\n\
+The requests of these were sent by the script, in the tool's form: `incremental-from-last`, which asks\n\
+for the last transaction of `full-with-transactions` and all behind it; `store-id`, for what is behind\n\
+transaction 0; `other-version` and `other-internal-version` in the head of the frame;\n\
+`unknown-type`; `bad-forensics`, a byte 2; `short-request`, without its last two fields.";
+
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
     scenario("3.0.0/mixed", MIXED_3_0, Keep::Directory, |home| {
@@ -79,6 +93,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("3.0.0/killed", KILLED_3_0, Keep::Directory, |home| {
         three::killed(V3, home, three::everything)
     }),
+    scenario("3.0.0/captures", CAPTURES_3_0, Keep::Captures, |home| captures::record(V3, home)),
     scenario("3.0.7/killed", KILLED_3_0_7, Keep::Directory, |home| {
         three::killed(V3_0_7, home, three::everything_and_many_names)
     }),

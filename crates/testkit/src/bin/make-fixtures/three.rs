@@ -221,7 +221,7 @@ fn changes_of_legacy_indexes(server: &Server) -> Result<()> {
     add(server, ("node", "people"), "nick", &json!("after the checkpoint"), 3)
 }
 
-fn add(server: &Server, of: (&str, &str), key: &str, value: &Json, id: u64) -> Result<()> {
+pub fn add(server: &Server, of: (&str, &str), key: &str, value: &Json, id: u64) -> Result<()> {
     let (kind, index) = of;
     let uri = format!("http://{}/db/data/{kind}/{id}", server.http_address());
     let entry = json!({ "key": key, "value": value, "uri": uri });
