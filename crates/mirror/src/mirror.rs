@@ -247,10 +247,19 @@ pub(crate) fn refuse_moved_lock(dir: &Path) -> Result<()> {
 
 /// The renames of a commit need plain directories on one file system, and cannot move a mount point.
 pub(crate) fn refuse_moved_roots(dir: &Path) -> Result<()> {
+    let moved = |root: &Path| -> Result<bool> {
+        let Ok(metadata) = std::fs::symlink_metadata(root) else { return Ok(false) };
+        Ok(!metadata.is_dir() || is_elsewhere(dir, root)?)
+    };
+    for name in DATABASE_DIRS {
+        let path = dir.join(name);
+        if moved(&path)? {
+            return Err(Error::PartElsewhere { path });
+        }
+    }
     for area in Area::ALL {
         let root = dir.join(area.root_name());
-        let Ok(metadata) = std::fs::symlink_metadata(&root) else { continue };
-        if !metadata.is_dir() || is_elsewhere(dir, &root)? {
+        if moved(&root)? {
             return Err(Error::PartElsewhere { path: root });
         }
         for (name, _) in fs::entries(&root)? {

@@ -5,6 +5,7 @@ mod check;
 mod check_serve;
 mod codes;
 mod connect;
+mod docs;
 mod environment;
 mod follow;
 mod generate;

@@ -163,7 +163,8 @@ impl Copy {
 
     pub fn feed(&self, staged: &Staged) -> Result<(), Error> {
         let block_bytes = self.session.block_bytes;
-        let feed = |(file, bytes): &(_, Vec<_>)| match is_3_0(&self.session) {
+        let is_untold = is_3_0(&self.session) && self.session.files.is_empty();
+        let feed = |(file, bytes): &(_, Vec<_>)| match is_untold {
             true => feed_unsized(staged, file, 0, bytes, block_bytes),
             false => feed_file(staged, file, bytes, block_bytes),
         };
@@ -249,7 +250,7 @@ pub fn feed_file(
     staged.complete(file.id, bytes.len() as u64).map_err(down)
 }
 
-/// Whether a session is of a Neo4j 3.0 server's own service, which tells no lengths.
+/// Whether a session is of a Neo4j 3.0 server; its own service tells of no files.
 fn is_3_0(session: &Session) -> bool {
     session.store_id.upgrade.is_some()
 }

@@ -191,6 +191,23 @@ fn a_full_backup_removes_only_what_is_a_databases() {
     server.increment(real(), dir).unwrap();
 }
 
+/// A directory of the database that lies elsewhere cannot be replaced: told before anything is written.
+#[test]
+fn a_part_that_lies_elsewhere_is_refused_untouched() {
+    let server = Three::of(NAMES_3_0[0]);
+    for name in ["schema", "index"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (to, elsewhere) = (dir.path().join("backup"), dir.path().join("elsewhere"));
+        server.young().back_up(real(), &to).unwrap();
+        std::fs::rename(to.join(name), &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, to.join(name)).unwrap();
+        let before = tree(dir.path());
+        let refused = server.present().back_up(real(), &to).unwrap_err();
+        assert!(matches!(refused, Error::PartElsewhere { .. }), "{name}: {refused:?}");
+        assert!(tree(dir.path()) == before, "{name}: something was changed");
+    }
+}
+
 /// Only one database of 3.0 is in a directory, under its name, and none of Neo4j 5 beside it.
 #[test]
 fn other_databases_are_refused_untouched() {

@@ -32,9 +32,12 @@ enum Run {
     Again,
     /// One over what Neo4j's own tool has left.
     TakenOver,
+    /// One of the same store, which takes over what has not changed.
+    Renewal,
 }
 
-const RUNS: [Run; 5] = [Run::First, Run::Increment, Run::Full, Run::Again, Run::TakenOver];
+const RUNS: [Run; 6] =
+    [Run::First, Run::Increment, Run::Full, Run::Again, Run::TakenOver, Run::Renewal];
 /// Files of a database that was started on, and none of a backup of ours.
 const STARTED: [&str; 3] = ["neostore.id", "logs/debug.log", "neostore.transaction.db.99"];
 const PAGES: &str = ".neo4j-backup.pages";
@@ -88,6 +91,7 @@ impl Run {
             Self::First => return None,
             Self::Increment | Self::Full => servers.old.young(),
             Self::Again => servers.old.present(),
+            Self::Renewal => servers.old.with_pages(1).told(servers.old.transactions().len() / 2),
             Self::TakenOver => {
                 servers.old.young().back_up(real(), dir).unwrap();
                 for (name, _) in fs::entries(dir).unwrap() {
@@ -122,6 +126,9 @@ impl Run {
             Self::First | Self::Full | Self::TakenOver => servers.new.young().run(mirror),
             Self::Increment => servers.old.increment_into(mirror),
             Self::Again => servers.old.young().run(mirror),
+            Self::Renewal => {
+                servers.old.with_pages(2).told(servers.old.transactions().len()).run(mirror)
+            }
         }
     }
 }

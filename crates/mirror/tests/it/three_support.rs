@@ -156,6 +156,27 @@ impl Three {
         self.copy(self.batches.len())
     }
 
+    /// The same with stores of some pages, one of which tells the mark.
+    pub fn with_pages(&self, mark: u8) -> Self {
+        let mut server = self.clone();
+        let marked = ["neostore.nodestore.db", "neostore.propertystore.db"];
+        for (name, mark) in marked.into_iter().zip([mark, 0]) {
+            let file = server.files.iter_mut().find(|(file, _)| file.path == name).unwrap();
+            file.1 = (0..5 * PAGE_BYTES).map(|at| (at % 251) as u8).collect();
+            file.1[2 * PAGE_BYTES] = mark;
+        }
+        server
+    }
+
+    /// A full copy from a service of ours, which tells of the store's files as it begins.
+    pub fn told(&self, transactions: usize) -> Copy {
+        let mut copy = self.copy(transactions);
+        let is_log = |file: &FileInfo| file.kind == FileKind::Log;
+        let (logs, files) = copy.finished.files.into_iter().partition(is_log);
+        (copy.finished.files, copy.session.files) = (logs, files);
+        copy
+    }
+
     /// A full copy when the server had so many transactions since the check point.
     pub fn copy(&self, transactions: usize) -> Copy {
         let (first, last) = (&self.batches[0], &self.batches[transactions - 1]);
