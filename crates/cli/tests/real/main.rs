@@ -11,4 +11,6 @@ mod parts;
 mod peer;
 mod renewals;
 mod scene;
+mod scene_3_0;
 mod three;
+mod tool_3_0;
