@@ -3,6 +3,7 @@
 mod cluster;
 mod cluster_3_0;
 mod control;
+mod control_3_0;
 mod copies;
 mod follow;
 mod increments;
