@@ -24,7 +24,7 @@ pub fn run(version: &Version, dir: &Path, args: &[&str], limit: Duration) -> Res
 
 /// The tool with the JVM's own settings but for these, to be measured.
 pub fn command(version: &Version, jvm_flags: &[&str], args: &[&str]) -> Result<Command> {
-    let mut command = jars::java(version, jvm_flags, MAIN_CLASS)?;
+    let mut command = jars::java(&version.with_tools(), jvm_flags, MAIN_CLASS)?;
     command.args(args);
     Ok(command)
 }

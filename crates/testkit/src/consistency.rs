@@ -116,7 +116,7 @@ pub fn check(version: &Version, home: &Path, database: &str) -> Result<Report> {
 
 fn tool_of_3_0(version: &Version, home: &Path, database: &str, dir: &Path) -> Result<Finished> {
     let class = "org.neo4j.consistency.ConsistencyCheckTool";
-    let mut command = jars::java(version, admin::FLAGS, class)?;
+    let mut command = jars::java(&version.with_tools(), admin::FLAGS, class)?;
     command.arg(home.join("data/databases").join(database)).current_dir(dir);
     process::run(command, CHECK_LIMIT)
 }

@@ -27,7 +27,7 @@ pub fn cache_dir(version: &Version) -> PathBuf {
     );
     // Programs that use it run elsewhere.
     let root = std::path::absolute(&root).unwrap_or(root);
-    root.join(format!("neo4j-{}", version.name))
+    root.join(version.folder())
 }
 
 /// A lock between processes on what is kept for `version`; released when dropped.
@@ -93,7 +93,7 @@ fn which(program: &str) -> Option<PathBuf> {
 }
 
 fn pom_of(version: &Version) -> String {
-    let (group, artifact) = version.generation.artifact();
+    let (group, artifact) = version.artifact();
     format!(
         "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">\n\
          <modelVersion>4.0.0</modelVersion>\n\

@@ -9,6 +9,8 @@ pub struct Version {
     pub name: &'static str,
     /// Its settings, its words and its files.
     pub generation: Generation,
+    /// What of it is run.
+    pub edition: Edition,
     /// Java versions that it runs on, the preferred one first.
     pub java: &'static [u32],
     /// The class that starts the server.
@@ -23,20 +25,46 @@ pub struct Version {
 /// What servers have in common that are driven alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {
-    /// 3.0 Enterprise: one database with its logs beside its stores, no users in it, legacy
-    /// indexes, an online backup; Bolt 1 and the Cypher of its time.
+    /// 3.0: one database with its logs beside its stores, no users in it, legacy indexes; Bolt 1 and
+    /// the Cypher of its time.
     Three,
     /// Community from 5 on: a user database and `system`, Bolt 5.
     Five,
 }
 
-impl Generation {
-    /// What Maven must fetch, with all that it needs: group and artifact. That of 3.0 brings the
+/// What is sold, and what is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edition {
+    /// Without clusters, and in 3.0 without a backup service.
+    Community,
+    /// Only of 3.0 is it to be had from Maven.
+    Enterprise,
+}
+
+impl Version {
+    /// What Maven must fetch, with all that it needs: group and artifact. Enterprise 3.0 brings the
     /// backup tool and the consistency checker with it.
-    pub const fn artifact(self) -> (&'static str, &'static str) {
-        match self {
-            Generation::Three => ("org.neo4j.app", "neo4j-server-enterprise"),
-            Generation::Five => ("org.neo4j", "neo4j"),
+    pub const fn artifact(&self) -> (&'static str, &'static str) {
+        match (self.generation, self.edition) {
+            (Generation::Three, Edition::Enterprise) => {
+                ("org.neo4j.app", "neo4j-server-enterprise")
+            }
+            (Generation::Three, Edition::Community) => ("org.neo4j.app", "neo4j-server"),
+            (Generation::Five, _) => ("org.neo4j", "neo4j"),
+        }
+    }
+
+    /// What has the tools for a server of 3.0.
+    #[must_use]
+    pub fn with_tools(&self) -> Version {
+        if self.generation == Generation::Three { find(self.name).unwrap_or(*self) } else { *self }
+    }
+
+    /// A folder's name.
+    pub(crate) fn folder(&self) -> String {
+        match (self.generation, self.edition) {
+            (Generation::Three, Edition::Community) => format!("neo4j-{}-community", self.name),
+            _ => format!("neo4j-{}", self.name),
         }
     }
 }
@@ -68,6 +96,7 @@ const fn three(name: &'static str, kernel_version: u8) -> Version {
     Version {
         name,
         generation: Generation::Three,
+        edition: Edition::Enterprise,
         java: &[17],
         main_class: "org.neo4j.server.enterprise.EnterpriseEntryPoint",
         jvm_flags: OPENS_3_0,
@@ -78,14 +107,30 @@ const fn three(name: &'static str, kernel_version: u8) -> Version {
 const fn five(name: &'static str, kernel_version: u8) -> Version {
     let generation = Generation::Five;
     let main_class = "org.neo4j.server.CommunityEntryPoint";
-    Version { name, generation, java: &[17], main_class, jvm_flags: OPENS, kernel_version }
+    Version {
+        name,
+        generation,
+        edition: Edition::Community,
+        java: &[17],
+        main_class,
+        jvm_flags: OPENS,
+        kernel_version,
+    }
 }
 
 const fn calendar(name: &'static str, kernel_version: u8) -> Version {
     let generation = Generation::Five;
     let main_class = "org.neo4j.server.Neo4jCommunity";
     let jvm_flags = OPENS_JAVA_25;
-    Version { name, generation, java: &[25], main_class, jvm_flags, kernel_version }
+    Version {
+        name,
+        generation,
+        edition: Edition::Community,
+        java: &[25],
+        main_class,
+        jvm_flags,
+        kernel_version,
+    }
 }
 
 /// The long-term support version.
@@ -100,6 +145,13 @@ pub const SUPPORTED: [Version; 2] = [V5_26, V2026_08];
 pub const V3_0_0: Version = three("3.0.0", 0xfa);
 /// The newest 3.0 that Maven has.
 pub const V3_0_7: Version = three("3.0.7", 0xf7);
+
+/// The first 3.0 without a backup service.
+pub const V3_0_0_COMMUNITY: Version = Version {
+    edition: Edition::Community,
+    main_class: "org.neo4j.server.CommunityEntryPoint",
+    ..V3_0_0
+};
 
 /// Versions that tests of 3.0 run; a list of their own, since little that is tested of the others
 /// is true of them.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use formats::LogPosition;
 use formats::checkpoint::{Tail, decode_file};
 use formats::record_store::MANDATORY;
-use source::{CopyFile, FileKind, HotCopy};
+use source::{FileKind, HotCopy};
 use testkit::consistency::Report;
 use testkit::load::LoadOptions;
 use testkit::server::DatabaseFailed;
@@ -16,6 +16,9 @@ use testkit::verdict::Verdict;
 use testkit::versions::{self, Version};
 
 use crate::scene::{Scene, arg, one_at_a_time, program, start_and_examine};
+
+/// After each 256 KiB: about 8 MiB/s.
+pub const SLOW: Duration = Duration::from_millis(30);
 
 /// Which rule of a hot copy is broken; everything else is done right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +71,11 @@ fn break_a_rule(scene: &Scene, home: &Path, broken: Broken) -> Result<Instant> {
     Ok(finish_asked)
 }
 
-/// Writes the record stores at about 8 MiB/s; derived files are left out.
+/// Writes the record stores; derived files are left out.
 fn write_stores(copy: &HotCopy, store: &Path) -> Result<()> {
     for file in copy.files().iter().filter(|file| file.kind == FileKind::Record) {
-        write(copy, file, store, Duration::from_millis(30))?;
+        let read = |at, buf: &mut [u8]| copy.read_at(file.id, at, buf);
+        write(&store.join(&file.path), SLOW, read)?;
     }
     Ok(())
 }
@@ -80,17 +84,23 @@ fn write_stores(copy: &HotCopy, store: &Path) -> Result<()> {
 fn write_logs(copy: &HotCopy, logs: &Path) -> Result<LogPosition> {
     let finished = copy.finish()?;
     for file in &finished.files {
-        write(copy, file, logs, Duration::ZERO)?;
+        let read = |at, buf: &mut [u8]| copy.read_at(file.id, at, buf);
+        write(&logs.join(&file.path), Duration::ZERO, read)?;
     }
     Ok(finished.last_tx.end)
 }
 
-fn write(copy: &HotCopy, file: &CopyFile, dir: &Path, pause: Duration) -> Result<()> {
-    let target = std::fs::File::create(dir.join(&file.path))?;
+/// Writes what `read` gives, which is told where from, with a pause after each piece.
+pub fn write(
+    target: &Path,
+    pause: Duration,
+    read: impl Fn(u64, &mut [u8]) -> source::Result<usize>,
+) -> Result<()> {
+    let target = std::fs::File::create(target)?;
     let mut buf = vec![0; 256 << 10];
     let mut at = 0;
     loop {
-        let read = copy.read_at(file.id, at, &mut buf)?;
+        let read = read(at, &mut buf)?;
         if read == 0 {
             return Ok(());
         }
@@ -119,7 +129,7 @@ fn check_files(store: &Path, logs: &Path) -> Result<()> {
 /// Whether the error says that the copy is wrong: by what is in it, by Neo4j's checker, or by the
 /// server, which cannot recover it. A start that takes too long, a Java that cannot be run or a
 /// question without an answer say nothing.
-fn is_about_the_copy(error: &anyhow::Error) -> bool {
+pub fn is_about_the_copy(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Verdict>().is_some_and(|verdict| !verdict.findings.is_empty())
         || error.downcast_ref::<Report>().is_some_and(Report::is_inconsistent)
         || error.downcast_ref::<DatabaseFailed>().is_some()

@@ -3,6 +3,7 @@
 mod cluster;
 mod cluster_3_0;
 mod control;
+mod control_3_0;
 mod copies;
 mod follow;
 mod increments;
@@ -11,5 +12,7 @@ mod parts;
 mod peer;
 mod renewals;
 mod scene;
+mod scene_3_0;
 mod three;
 mod tool;
+mod tool_3_0;
