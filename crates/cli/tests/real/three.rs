@@ -14,7 +14,7 @@ const LEAST_FOLLOWED: usize = 50;
 /// from ours beside it, each going on with what came from the other, and by the original tool from ours.
 /// Whatever comes of it is a database that real 3.0 recovers: by `restore`, and as it lies there. The
 /// original tool goes on with our client's backups, and ours with the tool's. A follower has each transaction all
-/// the while. Method: a load with legacy indexes, indexes that come and go, short logs; what must be
+/// the while. Method: a load with legacy indexes, in the long run indexes that come and go, short logs; what must be
 /// there is told by the writers.
 #[test]
 fn backups_of_3_0() {
