@@ -13,7 +13,7 @@ use testkit::program::Service;
 use testkit::seed::{SeedOptions, seed};
 use testkit::server::{Builder, Server};
 use testkit::verdict::Figures;
-use testkit::versions::Version;
+use testkit::versions::{self, Version};
 use testkit::{backup_tool, consistency, verdict};
 
 use crate::scene::{arg, program};
