@@ -13,7 +13,7 @@ use formats::{LogPosition, LogVersion};
 use source::v3_0::HotCopy;
 use source::{CopyFile, Database, FileKind, LOG_PREFIX};
 use testkit::load::{Expected, LoadOptions};
-use testkit::versions::{self, Version};
+use testkit::versions::{self, V3_0_0, Version};
 
 use crate::control::{SLOW, is_about_the_copy, write};
 use crate::scene::one_at_a_time;
@@ -23,8 +23,6 @@ const METADATA_STORE: &str = "neostore";
 /// Time for two check points.
 const CHECK_POINTS: Duration = Duration::from_secs(8);
 const ROTATED_LIMIT: Duration = Duration::from_secs(120);
-/// What a server says whose database does not start, as it ends.
-const NO_START: &str = "LifecycleManagingDatabase";
 
 /// Which rule of a hot copy is broken; everything else is done right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +57,8 @@ const ALL: [Broken; 8] = [
 ];
 
 /// Claim: of copies of a busy 3.0 server by the real source, the right one passes every check, and each that breaks
-/// one rule is caught: real 3.0 does not start on it, or it is not what the writers made. Method: as
-/// [`Broken`] says; indexes do not come and go, since most wrong copies would not be started at all then.
+/// one rule is caught: real 3.0 does not start on it, or it is not what the writers made; but for one that
+/// 3.0.7 makes up for. Method: as [`Broken`] says; indexes do not come and go, since most wrong copies would not be started at all then.
 #[test]
 fn a_copy_of_3_0_that_breaks_a_rule_is_caught() {
     let _guard = one_at_a_time();
@@ -98,7 +96,9 @@ fn examine(version: &Version) -> Result<()> {
 fn judge(scene: &Scene, broken: Broken, home: &Path, expected: &Expected) -> Result<()> {
     let place = format!("{} {broken:?}", scene.version.name);
     match scene.started(home, DATABASE, expected) {
-        Ok(figures) if broken == Broken::Nothing => println!("{place}: {figures:?}"),
+        Ok(figures) if broken == Broken::Nothing || is_mended(&scene.version, broken) => {
+            println!("{place}: {figures:?}");
+        }
         Err(error) if broken == Broken::Nothing => return Err(error.context(place)),
         Ok(_) => bail!("{place}: passed every check"),
         Err(error) if is_about_the_copy(&error) || is_no_start(&error) => {
@@ -109,10 +109,17 @@ fn judge(scene: &Scene, broken: Broken, home: &Path, expected: &Expected) -> Res
     Ok(())
 }
 
-/// Whether the server says that it cannot open the database, and ends.
+/// Whether the server ended because of its database, which is named in what it says last.
 fn is_no_start(error: &anyhow::Error) -> bool {
     let text = format!("{error:#}");
-    text.contains("the server ended by itself") && text.contains(NO_START)
+    text.contains("the server ended by itself")
+        && text.contains(&format!("data/databases/{DATABASE}"))
+        && !text.contains("already in use")
+}
+
+/// Whether real Neo4j makes up for the broken rule: 3.0.7 makes a schema index anew that it cannot open.
+fn is_mended(version: &Version, broken: Broken) -> bool {
+    *version != V3_0_0 && broken == Broken::SchemaIndexesNaive
 }
 
 /// A copy of the database by the real source, with one rule broken; the moment before the end of its logs was
