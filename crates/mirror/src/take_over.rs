@@ -46,6 +46,7 @@ impl Mirror {
         let dir = self.dir();
         let is_theirs = match self.manifest().database(database) {
             None => matches!(examine(dir)?, Target::Theirs),
+            Some(entry) if Layout::of(&entry.store_id) == Layout::Data => false,
             Some(entry) => {
                 let unchanged = require_unchanged(dir, entry, self.own_changes());
                 unchanged.is_err() && went_on(dir, entry)?
@@ -61,9 +62,7 @@ impl Mirror {
 /// transactions and check points, or with these alone.
 fn went_on(dir: &Path, entry: &DatabaseEntry) -> Result<bool> {
     let log = entry.files.iter().find(|file| entry.is_newest_log(file));
-    let (Layout::Database, Some(log)) = (Layout::of(&entry.store_id), log) else {
-        return Ok(false);
-    };
+    let Some(log) = log else { return Ok(false) };
     let path = locate(dir, entry).file(log);
     let Ok(mut file) = File::open(&path) else { return Ok(false) };
     let size_bytes = file.metadata().map_err(fs::Error::io("look at", &path))?.len();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use formats::TxId;
 use formats::v3_0::{COMPOSED_LOG_START_BYTES, Neostore};
+use tokio::sync::OwnedSemaphorePermit;
 use wire::api::{DatabaseState, ErrorCode, ErrorDetail};
 use wire::v3_0::{Encoder, Failure, Request, RequestDecoder};
 
@@ -119,23 +120,10 @@ impl Conversation {
 
     fn answer(&mut self, request: Request) -> std::io::Result<()> {
         let mut encoder = Encoder::new();
-        let answered = match request {
-            _ if self.shared.config.tokens.is_some() && !self.shared.config.v3_0_insecure => {
-                Err(Fault::Told(detail(
-                    ErrorCode::Forbidden,
-                    "this service wants tokens, which Neo4j 3.0's protocol does not have",
-                    None,
-                )))
-            }
-            Request::Full { .. } => self.full(&mut encoder),
-            // Only a client of ours asks for what follows nothing: to find out what is spoken here.
-            Request::Incremental { last_tx_id: ..=0 } => {
-                let what = "speak HTTP here: this is neo4j-backup's service";
-                Err(Fault::Told(detail(ErrorCode::BadRequest, what, None)))
-            }
-            Request::Incremental { last_tx_id } => {
-                self.incremental(TxId(last_tx_id.unsigned_abs()), &mut encoder)
-            }
+        // Held until the last byte is sent: a service that is told to stop waits for it.
+        let (answered, _place) = match self.admit(request) {
+            Ok(place) => (self.give(request, &mut encoder), Some(place)),
+            Err(detail) => (Err(Fault::Told(detail)), None),
         };
         match answered {
             Ok(()) => self.stream.write_all(&encoder.finish()),
@@ -151,6 +139,30 @@ impl Conversation {
                     _ => Failure::other(&detail.message),
                 };
                 self.stream.write_all(&encoder.fail(&failure))
+            }
+        }
+    }
+
+    /// A place among the sessions, unless the request is refused.
+    fn admit(&self, request: Request) -> Result<OwnedSemaphorePermit, ErrorDetail> {
+        let config = &self.shared.config;
+        if config.tokens.is_some() && !config.v3_0_insecure {
+            let what = "this service wants tokens, which Neo4j 3.0's protocol does not have";
+            return Err(detail(ErrorCode::Forbidden, what, None));
+        }
+        // Only a client of ours asks for what follows nothing: to find out what is spoken here.
+        if matches!(request, Request::Incremental { last_tx_id: ..=0 }) {
+            let what = "speak HTTP here: this is neo4j-backup's service";
+            return Err(detail(ErrorCode::BadRequest, what, None));
+        }
+        self.shared.registry.reserve().map_err(|refusal| refusal.detail)
+    }
+
+    fn give(&mut self, request: Request, encoder: &mut Encoder) -> Result<(), Fault> {
+        match request {
+            Request::Full { .. } => self.full(encoder),
+            Request::Incremental { last_tx_id } => {
+                self.incremental(TxId(last_tx_id.unsigned_abs()), encoder)
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::api::{self, ErrorCode};
 
 use super::{InUse, Session};
@@ -19,8 +19,8 @@ use crate::token::hex;
 pub(crate) struct Registry {
     sessions: Mutex<HashMap<String, Held>>,
     free: Arc<Semaphore>,
+    max_sessions: usize,
     stopping: AtomicBool,
-    changed: Notify,
     metrics: Arc<Metrics>,
     lease: Duration,
 }
@@ -35,8 +35,8 @@ impl Registry {
         Self {
             sessions: Mutex::default(),
             free: Arc::new(Semaphore::new(max_sessions)),
+            max_sessions,
             stopping: AtomicBool::new(false),
-            changed: Notify::new(),
             metrics,
             lease,
         }
@@ -118,15 +118,11 @@ impl Registry {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Waits until there is no session.
+    /// Waits until there is no session, and no copy in Neo4j 3.0's protocol.
     pub(crate) async fn drained(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.lock().is_empty() {
-                return;
-            }
-            changed.await;
-        }
+        let all = u32::try_from(self.max_sessions).unwrap_or(u32::MAX);
+        // It is never closed.
+        let _ = self.free.acquire_many(all).await;
     }
 
     /// Ends all sessions.
@@ -139,7 +135,6 @@ impl Registry {
         session.closed.store(true, Ordering::Release);
         let finished = session.is_finished();
         self.metrics.session_ended(finished);
-        self.changed.notify_waiters();
         let (id, database) = (session.id.get(..8), session.database.as_str());
         if session.is_increment && finished {
             tracing::debug!(id, database, finished, "session {how}");

@@ -240,3 +240,39 @@ async fn a_client_that_never_reads() {
     }
     assert!(answer < LARGE_BYTES, "all of it came");
 }
+
+/// A service that is told to stop goes on with a copy that has begun, within the grace time, and begins
+/// no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_is_ended_before_the_service_stops() {
+    let mut three = Three::serve("3.0.0/mixed", |_| {}).await;
+    let store = std::fs::File::options().write(true).open(three.path(STORE)).unwrap();
+    store.set_len(LARGE_BYTES).unwrap();
+    let (mut copy, mut late) = (three.connect().await, three.connect().await);
+    copy.write_all(&captured("full.request")).await.unwrap();
+    let (mut bytes, mut said) = (vec![0; 1 << 20], vec![0; 4096]);
+    let mut length = timeout(SOON, copy.read(&mut bytes)).await.expect("in time").unwrap();
+    three.service.stop_now();
+    // Until the service knows.
+    loop {
+        late.write_all(&captured("incremental-1.request")).await.unwrap();
+        let read = timeout(SOON, late.read(&mut said)).await.expect("answered").unwrap();
+        if failure(&said[..read]).is_some_and(|it| it.to_string().contains("is stopping")) {
+            break;
+        }
+    }
+    // Longer than connections are given that nothing waits for.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let (mut decoder, mut ended) = (ResponseDecoder::new(Expected::Full), false);
+    while !ended {
+        let mut input = &bytes[..length];
+        while let Some(event) = decoder.next(&mut input).unwrap() {
+            ended |= matches!(event, Event::End);
+        }
+        if !ended {
+            length = timeout(SOON, copy.read(&mut bytes)).await.expect("in time").unwrap();
+            assert!(length > 0, "it was cut off");
+        }
+    }
+    assert!(timeout(SOON, three.service.task).await.expect("stopped").unwrap().is_ok());
+}
