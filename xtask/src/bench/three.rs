@@ -19,7 +19,7 @@ use super::{Bench, gib, memory, text, timed};
 const VERSION: &versions::Version = &versions::V3_0_0;
 const SIZE_GIB: f64 = 1.0;
 /// What a node takes up in its stores; measured.
-const BYTES_PER_NODE: f64 = 8_300.0;
+const BYTES_PER_NODE: f64 = 6_500.0;
 const NODES_PER_TRANSACTION: i64 = 500;
 const SMALL: u32 = 1000;
 const JAVA_FLAGS: [&str; 2] = ["-Xms128m", "-Xmx1g"];
