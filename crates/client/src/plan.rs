@@ -54,7 +54,7 @@ impl Seen {
         if self.after.is_some() && !session.files.is_empty() {
             return refuse("an increment with files of the store");
         }
-        let has_one = self.after.is_none() && session.store_id.upgrade.is_none();
+        let has_one = self.after.is_none() && !session.store_id.is_v3_0();
         self.checkpoint_files = usize::from(has_one);
         if session.left_out.len() > MAX_FILES {
             return refuse("too many files are left out");

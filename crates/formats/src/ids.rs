@@ -91,7 +91,7 @@ impl StoreId {
     /// `standard-v0.A.7`.
     #[must_use]
     pub fn format_name(&self) -> String {
-        if self.upgrade.is_some() {
+        if self.is_v3_0() {
             return format!("{}-v{}.A.{}", self.format_family, self.major, self.minor);
         }
         format!("{}-{}-{}.{}", self.engine, self.format_family, self.major, self.minor)

@@ -14,12 +14,10 @@ pub fn supported(store_id: &StoreId) -> Result<()> {
         Err(Error::unsupported(0, "store format", found))
     };
     match (store_id.engine.as_str(), store_id.format_family.as_str()) {
-        ("record", "standard") if store_id.upgrade.is_some() => {
-            match (store_id.major, store_id.minor) {
-                (0, 7) => Ok(()),
-                _ => refuse("of no version that we know"),
-            }
-        }
+        ("record", "standard") if store_id.is_v3_0() => match (store_id.major, store_id.minor) {
+            (0, 7) => Ok(()),
+            _ => refuse("of no version that we know"),
+        },
         ("record", "aligned" | "standard") => match (store_id.major, store_id.minor) {
             (1, 1) => Ok(()),
             (..1, _) => refuse("older than Neo4j 5.0"),

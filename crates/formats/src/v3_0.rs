@@ -37,6 +37,7 @@ mod lucene;
 mod neostore;
 mod record;
 mod recovery_start;
+mod rest;
 mod store_files;
 
 pub(crate) use batch::read_item;

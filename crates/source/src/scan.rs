@@ -363,7 +363,7 @@ pub fn check_header(
         Some(found) if found.is_same_store(store_id) => Ok(()),
         Some(found) => changed(format!("belongs to store {found}, not to {store_id}")),
         // It does not tell.
-        None if store_id.upgrade.is_some() => Ok(()),
+        None if store_id.is_v3_0() => Ok(()),
         None => changed(format!("is a log of Neo4j 3.0, not of store {store_id}")),
     }
 }

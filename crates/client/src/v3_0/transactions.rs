@@ -7,14 +7,13 @@ use std::ops::Range;
 use formats::LogPosition;
 use formats::txlog::{Batch, BatchReader, Chain};
 use formats::v3_0::LOG_BYTES_MAX;
-use wire::api::{ErrorCode, FileInfo, FileKind, LastTx};
+use wire::api::{ErrorCode, LastTx};
 
 use super::keep::Writer;
 use super::response::{Part, Response, failed};
 use super::{broken, refused};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::sink::{Sink, SinkError};
 
 /// What came: all of it whole, one id after the other.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,7 +30,7 @@ impl Transactions {
         log: &mut Writer<'_>,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let begin = log.size_bytes();
+        let (begin, log) = (log.size_bytes(), Some(log));
         let error = RefCell::new(None);
         let tee = Tee { response, log, progress, left: 0..0, is_ended: false, error: &error };
         let mut reader = BatchReader::new(tee, begin);
@@ -71,9 +70,7 @@ impl Transactions {
 
     /// The first transaction of a response alone; nothing is kept.
     pub(super) fn first(response: &mut Response) -> Result<Option<Batch>> {
-        let mut log = Writer::create(&Nowhere, 0, FileKind::Log, String::new())?;
-        let error = RefCell::new(None);
-        let log = &mut log;
+        let (log, error) = (None, RefCell::new(None));
         let tee = Tee { response, log, progress: &(), left: 0..0, is_ended: false, error: &error };
         BatchReader::new(tee, 0)
             .next_batch()
@@ -98,39 +95,10 @@ pub(super) fn last_tx(batch: &Batch, version: formats::LogVersion) -> LastTx {
     }
 }
 
-/// Keeps nothing.
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn create(&self, _: &FileInfo) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn create_unsized(&self, _: &FileInfo) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn write_at(&self, _: u32, _: u64, _: &[u8]) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn block(&self, _: u32, _: u64, _: [u8; 32]) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn complete(&self, _: u32, _: u64) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn discard(&self, _: u32) -> Result<(), SinkError> {
-        Ok(())
-    }
-}
-
-/// Gives the bytes that come to whoever reads them, and to the log.
+/// Gives the bytes that come to whoever reads them, and to the log, if there is one.
 struct Tee<'a, 'b> {
     response: &'a mut Response,
-    log: &'a mut Writer<'b>,
+    log: Option<&'a mut Writer<'b>>,
     progress: &'a dyn Progress,
     left: Range<usize>,
     /// The connection stays open: whoever asks for more waits for ever.
@@ -148,11 +116,13 @@ impl Tee<'_, '_> {
             }
             match self.response.next()? {
                 Part::Transactions(range) => {
-                    self.log.push(self.response.bytes(range.clone()))?;
-                    if self.log.size_bytes() > LOG_BYTES_MAX {
-                        // A full backup brings fewer.
-                        let message = "the backup's log would be longer than 2 GiB".to_owned();
-                        return Err(refused(ErrorCode::LogsPruned, message));
+                    if let Some(log) = &mut self.log {
+                        log.push(self.response.bytes(range.clone()))?;
+                        if log.size_bytes() > LOG_BYTES_MAX {
+                            // A full backup brings fewer.
+                            let message = "the backup's log would be longer than 2 GiB".to_owned();
+                            return Err(refused(ErrorCode::LogsPruned, message));
+                        }
                     }
                     self.progress.received();
                     self.left = range;

@@ -4,6 +4,7 @@
 //! string name, i32 n, n times string key, string value. A string is i32 number of UTF-16 units,
 //! those units. Source: `IndexConfigStore`, 3.0.0. Evidence: real stores of 3.0.0.
 
+use super::rest::Rest;
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 11] = b"neo4j-index";
@@ -33,7 +34,8 @@ impl IndexConfig {
     /// # Errors
     /// `Incomplete`; `Unsupported` for another magic or version; `Corrupt`.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut rest = Rest { bytes, at: 0 };
+        let (what, count) = ("an index configuration", "count of an index configuration");
+        let mut rest = Rest::new(bytes, what, count);
         let magic = rest.take(MAGIC.len())?;
         if magic != MAGIC {
             return Err(Error::unsupported(0, "index configuration", "without neo4j-index"));
@@ -78,34 +80,7 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.encode_utf16().flat_map(u16::to_be_bytes));
 }
 
-/// What is still to be read. Nothing is allocated for a count, only for bytes that are there.
-struct Rest<'a> {
-    bytes: &'a [u8],
-    at: u64,
-}
-
-impl<'a> Rest<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let Some((taken, rest)) = self.bytes.split_at_checked(count) else {
-            return Err(Error::incomplete(self.at, "an index configuration"));
-        };
-        self.bytes = rest;
-        self.at = self.at.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        Ok(taken)
-    }
-
-    fn i32(&mut self) -> Result<i32> {
-        let bytes = self.take(4)?;
-        Ok(bytes.first_chunk::<4>().map_or(0, |bytes| i32::from_be_bytes(*bytes)))
-    }
-
-    fn count(&mut self) -> Result<usize> {
-        let at = self.at;
-        let count = self.i32()?;
-        usize::try_from(count)
-            .map_err(|_| Error::corrupt(at, "count of an index configuration", "0 or more", count))
-    }
-
+impl Rest<'_> {
     fn text(&mut self) -> Result<String> {
         let units = self.count()?;
         let at = self.at;

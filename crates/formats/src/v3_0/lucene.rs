@@ -19,6 +19,7 @@
 
 use std::io::Read;
 
+use super::rest::Rest;
 use crate::{Error, ErrorKind, Result};
 
 const MAGIC: u32 = 0x3FD7_6C17;
@@ -68,7 +69,7 @@ impl LuceneCommit {
     /// # Errors
     /// `Incomplete`; `Unsupported` for another version; `Corrupt`.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut rest = Rest { bytes, at: 0 };
+        let mut rest = Rest::of_lucene(bytes);
         rest.header("segments", 6)?;
         rest.releases()?;
         rest.take(8 + 4)?;
@@ -106,7 +107,7 @@ impl LuceneCommit {
 /// # Errors
 /// `Incomplete`; `Unsupported` for another version; `Corrupt`.
 pub fn lucene_segment_files(bytes: &[u8]) -> Result<Vec<String>> {
-    let mut rest = Rest { bytes, at: 0 };
+    let mut rest = Rest::of_lucene(bytes);
     rest.header("Lucene50SegmentInfo", 1)?;
     rest.take(3 * 4 + 4 + 1)?;
     rest.map()?;
@@ -126,28 +127,13 @@ fn in_base_36(mut number: u64) -> String {
     digits.iter().rev().collect()
 }
 
-/// What is still to be read. Nothing is allocated for a count, only for bytes that are there.
-struct Rest<'a> {
-    bytes: &'a [u8],
-    at: u64,
-}
-
 impl<'a> Rest<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let Some((taken, rest)) = self.bytes.split_at_checked(count) else {
-            return Err(Error::incomplete(self.at, "a Lucene file"));
-        };
-        self.bytes = rest;
-        self.at = self.at.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        Ok(taken)
+    fn of_lucene(bytes: &'a [u8]) -> Self {
+        Self::new(bytes, "a Lucene file", "count in a Lucene file")
     }
 
     fn u8(&mut self) -> Result<u8> {
         Ok(self.take(1)?.first().copied().unwrap_or(0))
-    }
-
-    fn i32(&mut self) -> Result<i32> {
-        Ok(self.take(4)?.first_chunk::<4>().map_or(0, |bytes| i32::from_be_bytes(*bytes)))
     }
 
     fn i64(&mut self) -> Result<i64> {
@@ -166,13 +152,6 @@ impl<'a> Rest<'a> {
             }
         }
         Err(Error::corrupt(at, "number in a Lucene file", "5 bytes", "more"))
-    }
-
-    fn count(&mut self) -> Result<usize> {
-        let at = self.at;
-        let count = self.i32()?;
-        usize::try_from(count)
-            .map_err(|_| Error::corrupt(at, "count in a Lucene file", "0 or more", count))
     }
 
     fn string(&mut self) -> Result<String> {

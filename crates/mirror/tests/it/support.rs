@@ -252,7 +252,7 @@ pub fn feed_file(
 
 /// Whether a session is of a Neo4j 3.0 server; its own service tells of no files.
 fn is_3_0(session: &Session) -> bool {
-    session.store_id.upgrade.is_some()
+    session.store_id.is_v3_0()
 }
 
 /// One file from an offset on, as its length shows at its end: block by block, the first one last.

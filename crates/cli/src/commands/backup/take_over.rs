@@ -1,5 +1,6 @@
 //! Going on with what Neo4j 3.0's own backup tool has left in the target.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +11,7 @@ use source::Database;
 use wire::api::{After, ErrorDetail, FileInfo, Session};
 
 use super::copy::{Run, blocking};
+use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
 use crate::progress::{Meter, Progress};
 
@@ -38,7 +40,7 @@ impl Run {
         let progress = Progress::start(&name, self.output);
         let (mirror, seen, meter) =
             (Arc::clone(&self.mirror), Arc::clone(&cancelled), progress.meter());
-        let mut copied = tokio::spawn(blocking(move || copy(&mirror, &theirs, &meter, &seen)));
+        let mut copied = pin!(blocking(move || copy(&mirror, &theirs, &meter, &seen)));
         let ended = tokio::select! {
             ended = &mut copied => ended,
             () = self.interrupt.wait() => {
@@ -46,8 +48,7 @@ impl Run {
                 copied.await
             }
         };
-        ended.map_err(|error| Failure::of(crate::exit_code::ExitCode::Internal, &error))???;
-        Ok(())
+        ended?.map(drop)
     }
 }
 
@@ -113,7 +114,7 @@ fn copy_file(
         block.resize(usize::try_from(length).unwrap_or(0), 0);
         if copy.read_at(file.id, at, &mut block).map_err(failed)? < block.len() {
             let message = format!("{}: became shorter while it was read", file.path);
-            return Err(Failure::new(crate::exit_code::ExitCode::BackupChanged, message));
+            return Err(Failure::new(ExitCode::BackupChanged, message));
         }
         staged.write_at(file.id, at, &block).map_err(kept)?;
         staged.block(file.id, at, *blake3::hash(&block).as_bytes()).map_err(kept)?;
