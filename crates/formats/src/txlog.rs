@@ -8,8 +8,8 @@ mod header;
 mod record;
 mod schema_map;
 
-pub use batch::{Batch, BatchReader};
-pub(crate) use batch::{Item, positive};
+pub(crate) use batch::positive;
+pub use batch::{Batch, BatchReader, Item};
 pub use chain::{Chain, Link};
 pub use command::{Change, Command, Enrichment};
 pub use entry::{ChunkEnd, ChunkStart, Commit, Entry, EntryReader, Rollback, Start};

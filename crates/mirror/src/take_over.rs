@@ -52,9 +52,7 @@ impl Mirror {
                 unchanged.is_err() && went_on(dir, entry)?
             }
         };
-        let name = database.to_owned();
-        let dir = || dir.to_owned();
-        Ok(is_theirs.then(|| Database { name, store_dir: dir(), log_dir: dir() }))
+        Ok(is_theirs.then(|| Database::of_v3_0(database.to_owned(), dir)))
     }
 }
 

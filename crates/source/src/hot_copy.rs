@@ -7,7 +7,6 @@
 //!    be read after that. A transaction's bytes are in the log before any page has its effect.
 //! 5. The copy of the checkpoint file ends at C.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
@@ -22,7 +21,7 @@ use crate::derived::{Derived, LeftOut, Tree};
 use crate::installation::{Database, State};
 use crate::log_files::RecoveryStart;
 use crate::logs::HeldLogs;
-use crate::read::Held;
+use crate::read::{Held, identity};
 use crate::scan::{LOG_PREFIX, LastTx};
 use crate::{Error, Result, now};
 
@@ -445,10 +444,6 @@ fn index_dirs(store_dir: &Path, derived: &Derived) -> Vec<(String, Option<(u64, 
     dirs.sort();
     dirs.dedup();
     dirs.into_iter().map(|dir| (dir.clone(), identity(&store_dir.join(dir)))).collect()
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// The part of `buf` that lies before `size` when it is filled from `offset` on.

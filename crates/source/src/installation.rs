@@ -11,7 +11,8 @@ use crate::checkpoint::find_checkpoint;
 use crate::config::Config;
 use crate::lock::{lock_file_holder, lock_holder};
 use crate::read::Held;
-use crate::{Error, Result, v3_0};
+use crate::v3_0::{self, LogIndex};
+use crate::{Error, Result};
 
 /// The directories of one Neo4j server.
 #[derive(Clone, Debug)]
@@ -20,6 +21,7 @@ pub struct Installation {
     transactions: PathBuf,
     /// The database that a server of 3.0 starts.
     active_database: String,
+    log_index: LogIndex,
 }
 
 /// The database of a server of 3.0 that its configuration does not name.
@@ -49,7 +51,7 @@ impl Installation {
             let what = format!("{active_database:?} is not the name of a directory");
             return Err(config.bad_value(ACTIVE_DATABASE, &what));
         }
-        Ok(Self { data, transactions, active_database })
+        Ok(Self { data, transactions, active_database, log_index: LogIndex::default() })
     }
 
     /// From a data directory, with the transaction logs in their default place.
@@ -58,6 +60,7 @@ impl Installation {
             data: data_dir.to_owned(),
             transactions: data_dir.join("transactions"),
             active_database: GRAPH_DB.to_owned(),
+            log_index: LogIndex::default(),
         };
         found.check()?;
         Ok(found)
@@ -117,7 +120,8 @@ impl Installation {
                 true => path.clone(),
                 false => self.transactions.join(&name),
             };
-            let database = Database { name, store_dir: path, log_dir };
+            let log_index = self.log_index.clone();
+            let database = Database { name, store_dir: path, log_dir, log_index };
             // `lost+found` and the like: no name that Neo4j gives, and nothing of its inside.
             if check_name(&database).is_err() && !database.store_dir.join("neostore").exists() {
                 tracing::debug!(path = %database.store_dir.display(), "not a database");
@@ -146,7 +150,7 @@ fn is_name(name: &str) -> bool {
 const CREATION_TIME: Duration = Duration::from_mins(5);
 
 /// One database's directories.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Database {
     /// Its name, which is also the name of both directories.
     pub name: String,
@@ -154,6 +158,8 @@ pub struct Database {
     pub store_dir: PathBuf,
     /// `transactions/<name>`: transaction logs and checkpoint files.
     pub log_dir: PathBuf,
+    /// What has been read of the logs of Neo4j 3.0.
+    pub(crate) log_index: LogIndex,
 }
 
 /// What a look at a database found.
@@ -189,6 +195,13 @@ pub enum State {
 }
 
 impl Database {
+    /// A database of Neo4j 3.0 that lies there, whatever its server.
+    #[must_use]
+    pub fn of_v3_0(name: String, dir: &Path) -> Self {
+        let [store_dir, log_dir] = [dir, dir].map(Path::to_owned);
+        Self { name, store_dir, log_dir, log_index: LogIndex::default() }
+    }
+
     /// Looks at the database; what is wrong with it becomes its state.
     #[must_use]
     pub fn inspect(&self) -> Inspection {

@@ -65,11 +65,15 @@ impl Held {
         Ok(self.file.metadata().map_err(Error::io("read", &self.path))?.len())
     }
 
+    /// Device and inode.
+    pub fn identity(&self) -> Result<(u64, u64)> {
+        let held = self.file.metadata().map_err(Error::io("read", &self.path))?;
+        Ok((held.dev(), held.ino()))
+    }
+
     /// Whether the path still names this very file.
     pub fn is_in_place(&self) -> Result<bool> {
-        let held = self.file.metadata().map_err(Error::io("read", &self.path))?;
-        Ok(std::fs::metadata(&self.path)
-            .is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino())))
+        Ok(identity(&self.path) == Some(self.identity()?))
     }
 
     /// Fills `buf` from `offset`; short only at the end of the file.
@@ -219,6 +223,11 @@ impl Held {
         }
         Ok(filled)
     }
+}
+
+/// Device and inode of what is at a path now, if something is.
+pub fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// A held file as a stream of bytes from an offset on, up to a limit.

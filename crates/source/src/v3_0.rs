@@ -14,6 +14,7 @@ mod composed;
 mod copy;
 mod find;
 mod increment;
+mod index;
 mod lucene;
 mod start;
 
@@ -26,6 +27,7 @@ use formats::{KernelVersion, StoreId};
 pub use behind::Behind;
 pub use copy::HotCopy;
 pub use increment::Increment;
+pub(crate) use index::LogIndex;
 
 use crate::installation::Database;
 use crate::log_files::RecoveryStart;

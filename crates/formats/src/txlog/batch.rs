@@ -42,13 +42,16 @@ pub struct Batch {
 
 /// What a log consists of.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Item {
+pub enum Item {
+    /// A transaction.
     Batch(Batch),
+    /// A check point of Neo4j 3.0.
     CheckPoint(CheckPoint),
 }
 
 impl Item {
     /// Offset after its last byte.
+    #[must_use]
     pub fn end(&self) -> u64 {
         match self {
             Self::Batch(batch) => batch.end,
@@ -117,7 +120,11 @@ impl<R: Read> BatchReader<R> {
         }
     }
 
-    pub(crate) fn next_item(&mut self) -> Result<Option<Item>> {
+    /// The next batch or check point; otherwise as [`next_batch`](Self::next_batch).
+    ///
+    /// # Errors
+    /// Those of [`next_batch`](Self::next_batch).
+    pub fn next_item(&mut self) -> Result<Option<Item>> {
         if self.ended {
             return Ok(None);
         }

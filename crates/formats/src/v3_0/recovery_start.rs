@@ -16,7 +16,7 @@ use crate::txlog::{BatchReader, LogHeader};
 use crate::{LogPosition, LogVersion, Result};
 
 /// So many check points of a log are kept: more than a server writes that has none to believe.
-const CHECK_POINTS_MAX: usize = 1024;
+pub const CHECK_POINTS_MAX: usize = 1024;
 /// Transaction 1 is in no log: before the first log of a database stands just that.
 const BASE_TX_ID: u64 = 1;
 
@@ -71,15 +71,16 @@ pub fn newest_check_points<R: Read>(log: &mut BatchReader<R>) -> Result<Vec<Chec
     }
 }
 
-/// What stands at an offset of a log that is there; `log` reads it from the byte behind its header.
+/// What stands at an offset of a log that is there; `log` reads it from the byte behind its header, or from
+/// a later place `from` that is a boundary and not behind the offset.
 ///
 /// # Errors
 /// `Corrupt`, `Unsupported`, `Io`, if that comes before the offset.
-pub fn place_in_log(log: impl Read, offset_bytes: u64) -> Result<Place> {
+pub fn place_in_log(log: impl Read, from: u64, offset_bytes: u64) -> Result<Place> {
     if offset_bytes < LogHeader::V6_SIZE_BYTES {
         return Ok(Place::Header);
     }
-    let mut log = BatchReader::new(log, LogHeader::V6_SIZE_BYTES);
+    let mut log = BatchReader::new(log, from);
     while log.boundary() < offset_bytes {
         match log.next_item() {
             Ok(Some(_)) => {}

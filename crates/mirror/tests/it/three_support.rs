@@ -260,7 +260,7 @@ fn compose(dir: &Path, version: LogVersion) -> Vec<u8> {
     let first = LogHeader::decode(&logs[0]).unwrap();
     let place = |at: LogPosition| match logs.get(at.version.0 as usize) {
         None => Ok(Place::NoLog),
-        Some(log) => place_in_log(&log[HEADER_BYTES..], at.offset_bytes),
+        Some(log) => place_in_log(&log[HEADER_BYTES..], HEADER_BYTES as u64, at.offset_bytes),
     };
     let older = check_points.into_iter().skip(LATER_CHECK_POINTS);
     let start = recovery_start(older, first.as_ref(), place).unwrap().position.unwrap();

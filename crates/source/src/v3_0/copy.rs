@@ -1,7 +1,5 @@
 //! A hot copy of a 3.0 database.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use formats::txlog::LogHeader;
@@ -20,7 +18,7 @@ use crate::hot_copy::{CopyFile, FileKind, Finished, Stale, limit};
 use crate::installation::{Database, State};
 use crate::log_files::RecoveryStart;
 use crate::logs::HeldLogs;
-use crate::read::Held;
+use crate::read::{Held, identity};
 use crate::scan::{LOG_PREFIX, LastTx};
 use crate::{Error, Result, now};
 
@@ -423,8 +421,4 @@ fn why_not(found: &Lucene) -> &'static str {
         Lucene::New => "a Lucene index without a commit",
         Lucene::Whole(_) | Lucene::Changed => "a Lucene index that did not hold still",
     }
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }

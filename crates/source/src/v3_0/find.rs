@@ -1,13 +1,13 @@
 //! A transaction in the server's logs, by its id.
 
-use formats::txlog::{Batch, BatchReader, LogHeader};
+use formats::txlog::Batch;
 use formats::{LogVersion, TxId};
 
+use crate::Result;
 use crate::checkpoint::numbered_files;
 use crate::installation::Database;
-use crate::read::{Held, HeldReader};
+use crate::read::Held;
 use crate::scan::{LOG_PREFIX, read_header};
-use crate::{Error, Result};
 
 /// What was found of a transaction.
 pub(super) enum Found {
@@ -27,25 +27,17 @@ pub(super) fn find(database: &Database, tx_id: TxId) -> Result<Found> {
         if read_header(&held)?.is_none() {
             continue;
         }
-        let reader = HeldReader::new(&held, LogHeader::V6_SIZE_BYTES, held.size_bytes()?);
-        let mut reader = BatchReader::new(reader, LogHeader::V6_SIZE_BYTES);
-        let mut earlier = None;
-        loop {
-            match reader.next_batch() {
-                Ok(Some(batch)) if batch.tx_id == tx_id => return Ok(Found::There(version, batch)),
-                Ok(Some(batch)) if batch.tx_id < tx_id => earlier = Some(batch.tx_id),
-                Ok(Some(_)) => {
-                    is_pruned = true;
-                    break;
-                }
-                Ok(None) => break,
-                // The end of a log that is being written to.
-                Err(error) if error.is_incomplete() => break,
-                Err(error) => return Err(Error::format(&path)(error)),
-            }
+        let log = database.log_index.read(&held)?;
+        let (Some(first), Some(last)) = (log.first(), log.last) else { continue };
+        if last.tx_id < tx_id {
+            return Ok(if is_pruned { Found::Pruned } else { Found::After(Some(last.tx_id)) });
         }
-        if earlier.is_some() {
-            return Ok(if is_pruned { Found::Pruned } else { Found::After(earlier) });
+        if let Some(batch) = log.find(&held, tx_id)? {
+            return Ok(Found::There(version, batch));
+        }
+        is_pruned = true;
+        if first < tx_id {
+            return Ok(Found::Pruned);
         }
     }
     Ok(if is_pruned { Found::Pruned } else { Found::After(None) })

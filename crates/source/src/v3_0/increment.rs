@@ -204,15 +204,22 @@ fn anchor(database: &Database, last_tx: &LastTx, stored: TxId) -> Result<(LogVer
     })
 }
 
-/// Where to begin to read, so that enough lies before a position.
+/// Where to begin to read, so that enough lies before a position, where it is there.
 fn before(database: &Database, anchor: LogPosition) -> Result<LogPosition> {
-    let mut version = anchor.version;
-    let mut bytes = anchor.offset_bytes.saturating_sub(LogHeader::V6_SIZE_BYTES);
-    while bytes < BEFORE_BYTES {
-        let Some(older) = version.0.checked_sub(1).map(LogVersion) else { break };
-        let Some(held) = Held::open_if_there(&log_path(&database.log_dir, older))? else { break };
-        bytes = bytes.saturating_add(held.size_bytes()?.saturating_sub(LogHeader::V6_SIZE_BYTES));
-        version = older;
+    let open = |version| Held::open_if_there(&log_path(&database.log_dir, version));
+    let mut from = anchor;
+    let mut wanted = BEFORE_BYTES;
+    let mut held = open(anchor.version)?;
+    while let Some(log) = held {
+        let end = from.offset_bytes;
+        let begin = database.log_index.read(&log)?.before(end.saturating_sub(wanted));
+        from.offset_bytes = begin;
+        wanted = wanted.saturating_sub(end.saturating_sub(begin));
+        let Some(older) = from.version.0.checked_sub(1).filter(|_| wanted > 0) else { break };
+        held = open(LogVersion(older))?;
+        if let Some(log) = &held {
+            from = LogPosition { version: LogVersion(older), offset_bytes: log.size_bytes()? };
+        }
     }
-    Ok(LogPosition { version, offset_bytes: LogHeader::V6_SIZE_BYTES })
+    Ok(from)
 }

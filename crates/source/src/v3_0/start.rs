@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 
-use formats::txlog::{Batch, BatchReader, LogHeader};
-use formats::v3_0::{Place, newest_check_points, place_in_log, recovery_start};
+use formats::txlog::{Batch, BatchReader};
+use formats::v3_0::{Place, recovery_start};
 use formats::{LogPosition, LogVersion, TimestampMs, TxId};
 
 use crate::checkpoint::numbered_files;
@@ -32,11 +32,7 @@ pub(super) fn find(database: &Database, stored: TxId) -> Result<Found> {
     if read_header(&held)?.is_none() {
         return Err(Error::Changed { path, what: "has no header".to_owned() });
     }
-    let mut last: Option<Batch> = None;
-    let mut reader = batches(&held, position.offset_bytes);
-    while let Some(batch) = reader.next_batch().map_err(Error::format(&path))? {
-        last = Some(batch);
-    }
+    let last = database.log_index.read(&held)?.last_before(&held, position.offset_bytes)?;
     let start = last.map_or(position.offset_bytes, |last| last.start);
     let last_commit = last.map(|last| last.commit_time);
     let first = match last {
@@ -63,16 +59,14 @@ fn newest_believed(database: &Database) -> Result<LogPosition> {
     let open = |version| Held::open_if_there(&log_path(log_dir, version));
     let place = |position: LogPosition| -> Result<Place> {
         let Some(held) = open(position.version)? else { return Ok(Place::NoLog) };
-        let log = HeldReader::new(&held, LogHeader::V6_SIZE_BYTES, held.size_bytes()?);
-        place_in_log(log, position.offset_bytes).map_err(Error::format(held.path()))
+        database.log_index.read(&held)?.place(&held, position.offset_bytes)
     };
     for (_, path) in numbered_files(log_dir, LOG_PREFIX)?.into_iter().rev() {
         let Some(held) = Held::open_if_there(&path)? else { continue };
         if read_header(&held)?.is_none() {
             continue;
         }
-        let mut reader = batches(&held, held.size_bytes()?);
-        let found = newest_check_points(&mut reader).map_err(Error::format(&path))?;
+        let found = database.log_index.read(&held)?.check_points;
         let start = recovery_start(found, None, place)?;
         if !start.refused.is_empty() {
             tracing::info!(log = %path.display(), "{start}");
@@ -89,10 +83,4 @@ fn newest_believed(database: &Database) -> Result<LogPosition> {
         what: "has no check point that can be believed; the server's next one is to be waited for"
             .to_owned(),
     })
-}
-
-/// Reads a log's transactions up to an offset.
-fn batches(held: &Held, end: u64) -> BatchReader<HeldReader<'_>> {
-    let reader = HeldReader::new(held, LogHeader::V6_SIZE_BYTES, end);
-    BatchReader::new(reader, LogHeader::V6_SIZE_BYTES)
 }

@@ -76,14 +76,14 @@ fn a_position_is_a_boundary_behind_the_header_a_transaction_or_a_check_point() {
                 offset if boundaries.contains(&offset) => Place::Boundary,
                 _ => Place::Inside,
             };
-            assert_eq!(place_in_log(&log[..], offset).unwrap(), expected, "{offset}");
+            assert_eq!(place_in_log(&log[..], 16, offset).unwrap(), expected, "{offset}");
         }
     }
     // Damage matters only before the position.
     let log = [&log[..], &[0x55; 99]].concat();
     let end = *boundaries.last().unwrap();
-    assert_eq!(place_in_log(&log[..], end).unwrap(), Place::Boundary);
-    assert_eq!(place_in_log(&log[..], end + 1).unwrap_err().offset_bytes, end);
+    assert_eq!(place_in_log(&log[..], 16, end).unwrap(), Place::Boundary);
+    assert_eq!(place_in_log(&log[..], 16, end + 1).unwrap_err().offset_bytes, end);
 }
 
 fn check_point(start: u64, position: LogPosition) -> CheckPoint {

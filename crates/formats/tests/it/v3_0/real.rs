@@ -128,7 +128,7 @@ fn recovery_may_begin_somewhere() {
         let count = check_points.len();
         let place = |position: formats::LogPosition| match read(position.version) {
             None => Ok(Place::NoLog),
-            Some(bytes) => place_in_log(&bytes[16..], position.offset_bytes),
+            Some(bytes) => place_in_log(&bytes[16..], 16, position.offset_bytes),
         };
         let refused = check_points
             .iter()
