@@ -20,7 +20,7 @@ fn main() -> Result<()> {
 
     let mut server = Server::builder(&version).start()?;
     println!("{} started in {:.1?}", server.bolt_uri(), server.started_in());
-    seed(&server, &SeedOptions::default())?;
+    seed(&server, &SeedOptions { filler_nodes: 10_000 })?;
     let mut options = LoadOptions::default();
     if let Some(schema) = schema {
         options.schema_every = (schema > 0).then_some(Duration::from_secs(schema));

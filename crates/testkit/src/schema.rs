@@ -109,8 +109,10 @@ const LASTING_3_0: &[Rule] = &[
     unnamed("INDEX ON :Item(text)"),
 ];
 
+/// On nodes that nobody writes to: 3.0 breaks now and then when an index is dropped that others are writing
+/// to ("Concurrent drop() while updates have not completed").
 const PASSING_3_0: &[Rule] = &[
-    unnamed("INDEX ON :Item(len)"),
-    unnamed("INDEX ON :Seq(note)"),
-    unnamed("CONSTRAINT ON ( item:Item ) ASSERT item.serial IS UNIQUE"),
+    unnamed("INDEX ON :Filler(i)"),
+    unnamed("INDEX ON :Filler(text)"),
+    unnamed("CONSTRAINT ON ( filler:Filler ) ASSERT filler.longs IS UNIQUE"),
 ];

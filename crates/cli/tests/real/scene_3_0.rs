@@ -24,8 +24,8 @@ const RESTORED: &str = "restored.db";
 const BETWEEN: Duration = Duration::from_secs(2);
 const BACKUP_LIMIT: Duration = Duration::from_secs(120);
 
-/// Writers, and in the long run indexes that come and go: now and then 3.0.0 itself breaks when an index is
-/// dropped under load ("Concurrent drop() while updates have not completed").
+/// Writers, and in the long run indexes that come and go: a full backup of the server's own service fails when one
+/// goes meanwhile, which takes time.
 pub fn usual_load() -> LoadOptions {
     let usual = LoadOptions::default();
     let schema_every = usual.schema_every.filter(|_| versions::is_long_run());

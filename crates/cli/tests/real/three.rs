@@ -37,7 +37,7 @@ fn examine(version: &Version) -> Result<()> {
     scene.back_up(ours, &quiet, "incremental")?;
     let from = ours.to_string();
     let follower = Follower::start(&program(), &["-host", &from, "-to", arg(&quiet)])?;
-    for round in 0..copies(1, 20) {
+    for round in 0..copies(1, 10) {
         let to = scene.path(&format!("theirs-{round}"));
         scene.back_up(theirs, &to, "full")?;
         scene.back_up(ours, &to, "incremental")?;
