@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use formats::TxId;
 use rustix::io::Errno;
-use source::{Error, Installation, State, v3_0};
+use source::{Error, Installation, LiveCopy, State, v3_0};
 use wire::api::{
     After, Checked, CheckpointInfo, Database, DatabaseState, ErrorCode, ErrorDetail, FileInfo,
     FileKind, Finished, LastTx, LeftOut, LogFile, Logs, MAX_LOG_FILES, StaleFile,
@@ -35,7 +35,10 @@ impl Catalog for Installation {
     fn begin(&self, database: &str, after: Option<&After>) -> Result<Begun, ErrorDetail> {
         let database = self.database(database).map_err(|e| refuse(&e))?;
         match after {
-            Some(after) => increment(&database, after),
+            Some(after) => {
+                let after = parsed(after)?;
+                begun(database.increment(after)).map_err(|e| refuse(&e))
+            }
             None => full(&database),
         }
     }
@@ -80,13 +83,13 @@ fn checkpoint(start: source::RecoveryStart) -> CheckpointInfo {
     CheckpointInfo { tx_id, position, time, kernel_version, reason }
 }
 
-fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorDetail> {
+fn parsed(after: &After) -> Result<source::After, ErrorDetail> {
     let parse = |uuid: &String| u128::from_str_radix(uuid, 16).map(u128::to_be_bytes);
     let Ok(external_uuid) = after.external_uuid.as_ref().map(parse).transpose() else {
         return Err(detail(ErrorCode::BadRequest, "external_uuid is not 32 hex digits", None));
     };
-    let (last, is_v3_0) = (after.last_tx, database.is_v3_0());
-    let after = source::After {
+    let last = after.last_tx;
+    Ok(source::After {
         store_id: after.store_id.clone(),
         external_uuid,
         last_tx: source::LastTx {
@@ -96,30 +99,6 @@ fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorD
             start_bytes: last.start_bytes,
             end: last.end,
         },
-    };
-    if is_v3_0 {
-        let increment = v3_0::Increment::begin(database, after).map_err(|e| refuse(&e))?;
-        return Ok(Begun {
-            state: state(increment.state()),
-            store_id: increment.store_id().clone(),
-            external_uuid: None,
-            checkpoint: None,
-            is_long: increment.has_more_than(LONG_INCREMENT_BYTES).map_err(|e| refuse(&e))?,
-            files: Vec::new(),
-            left_out: Vec::new(),
-            copy: Box::new(increment),
-        });
-    }
-    let increment = source::Increment::begin(database, after).map_err(|e| refuse(&e))?;
-    Ok(Begun {
-        state: state(increment.state()),
-        store_id: increment.store_id().clone(),
-        external_uuid: increment.external_uuid().map(|uuid| hex(&uuid)),
-        checkpoint: None,
-        is_long: increment.has_more_than(LONG_INCREMENT_BYTES).map_err(|e| refuse(&e))?,
-        files: Vec::new(),
-        left_out: Vec::new(),
-        copy: Box::new(increment),
     })
 }
 
@@ -128,17 +107,18 @@ fn increment(database: &source::Database, after: &After) -> Result<Begun, ErrorD
 /// # Errors
 /// When it cannot be copied as it is.
 pub fn full(database: &source::Database) -> Result<Begun, ErrorDetail> {
-    if database.is_v3_0() {
-        return copy_of_3_0(database);
-    }
-    let copy = source::HotCopy::begin(database).map_err(|e| refuse(&e))?;
+    begun(database.hot_copy()).map_err(|e| refuse(&e))
+}
+
+fn begun(copy: source::Result<Box<dyn LiveCopy>>) -> source::Result<Begun> {
+    let copy = copy?;
     let left_out = copy.left_out().iter();
     Ok(Begun {
         state: state(copy.state()),
         store_id: copy.store_id().clone(),
         external_uuid: copy.external_uuid().map(|uuid| hex(&uuid)),
-        checkpoint: Some(checkpoint(copy.start())),
-        is_long: true,
+        checkpoint: copy.start().map(checkpoint),
+        is_long: copy.has_more_than(LONG_INCREMENT_BYTES)?,
         files: copy.files().into_iter().map(file).collect(),
         left_out: left_out
             .map(|l| LeftOut { path: l.path.clone(), reason: l.reason.clone() })
@@ -147,105 +127,30 @@ pub fn full(database: &source::Database) -> Result<Begun, ErrorDetail> {
     })
 }
 
-fn copy_of_3_0(database: &source::Database) -> Result<Begun, ErrorDetail> {
-    let copy = v3_0::HotCopy::begin(database).map_err(|e| refuse(&e))?;
-    let left_out = copy.left_out().iter();
-    Ok(Begun {
-        state: state(copy.state()),
-        store_id: copy.store_id().clone(),
-        external_uuid: None,
-        checkpoint: Some(checkpoint(copy.start())),
-        is_long: true,
-        files: copy.files().into_iter().map(file).collect(),
-        left_out: left_out
-            .map(|l| LeftOut { path: l.path.clone(), reason: l.reason.clone() })
-            .collect(),
-        copy: Box::new(copy),
-    })
-}
-
-impl HotCopy for v3_0::HotCopy {
+impl HotCopy for Box<dyn LiveCopy> {
     fn read_at(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<usize, ErrorDetail> {
-        v3_0::HotCopy::read_at(self, file, offset_bytes, buf).map_err(|e| refuse(&e))
+        (**self).read_at(file, offset_bytes, buf).map_err(|e| refuse(&e))
     }
 
     fn read_cached(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> usize {
-        v3_0::HotCopy::read_cached(self, file, offset_bytes, buf)
+        (**self).read_cached(file, offset_bytes, buf)
     }
 
     fn check_whole(&self, file: u32) -> Result<Checked, ErrorDetail> {
-        let files = self.files();
-        let found = files.iter().find(|found| found.id == file);
-        // Each was held as a whole when the copy began.
-        let size_bytes = found.map_or(0, |found| found.size_bytes);
-        Ok(Checked { whole: true, size_bytes })
-    }
-
-    fn finish(&self) -> Result<Finished, ErrorDetail> {
-        v3_0::HotCopy::finish(self).map(finished).map_err(|e| refuse(&e))
-    }
-}
-
-impl HotCopy for v3_0::Increment {
-    fn read_at(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<usize, ErrorDetail> {
-        v3_0::Increment::read_at(self, file, offset_bytes, buf).map_err(|e| refuse(&e))
-    }
-
-    fn check_whole(&self, _: u32) -> Result<Checked, ErrorDetail> {
-        Err(detail(ErrorCode::BadRequest, "an increment has no trees", None))
-    }
-
-    fn has_news(&self) -> Result<bool, ErrorDetail> {
-        v3_0::Increment::has_news(self).map_err(|e| refuse(&e))
-    }
-
-    fn on_change(&self, wake: Box<dyn Fn() + Send + Sync>) {
-        v3_0::Increment::on_change(self, wake);
-    }
-
-    fn finish(&self) -> Result<Finished, ErrorDetail> {
-        v3_0::Increment::finish(self).map(finished).map_err(|e| refuse(&e))
-    }
-}
-
-impl HotCopy for source::Increment {
-    fn read_at(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<usize, ErrorDetail> {
-        source::Increment::read_at(self, file, offset_bytes, buf).map_err(|e| refuse(&e))
-    }
-
-    fn check_whole(&self, _: u32) -> Result<Checked, ErrorDetail> {
-        Err(detail(ErrorCode::BadRequest, "an increment has no trees", None))
-    }
-
-    fn has_news(&self) -> Result<bool, ErrorDetail> {
-        source::Increment::has_news(self).map_err(|e| refuse(&e))
-    }
-
-    fn on_change(&self, wake: Box<dyn Fn() + Send + Sync>) {
-        source::Increment::on_change(self, wake);
-    }
-
-    fn finish(&self) -> Result<Finished, ErrorDetail> {
-        source::Increment::finish(self).map(finished).map_err(|e| refuse(&e))
-    }
-}
-
-impl HotCopy for source::HotCopy {
-    fn read_at(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> Result<usize, ErrorDetail> {
-        source::HotCopy::read_at(self, file, offset_bytes, buf).map_err(|e| refuse(&e))
-    }
-
-    fn read_cached(&self, file: u32, offset_bytes: u64, buf: &mut [u8]) -> usize {
-        source::HotCopy::read_cached(self, file, offset_bytes, buf)
-    }
-
-    fn check_whole(&self, file: u32) -> Result<Checked, ErrorDetail> {
-        let checked = source::HotCopy::check_whole(self, file).map_err(|e| refuse(&e))?;
+        let checked = (**self).check_whole(file).map_err(|e| refuse(&e))?;
         Ok(Checked { whole: checked.whole, size_bytes: checked.size_bytes })
     }
 
+    fn has_news(&self) -> Result<bool, ErrorDetail> {
+        (**self).has_news().map_err(|e| refuse(&e))
+    }
+
+    fn on_change(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        (**self).on_change(wake);
+    }
+
     fn finish(&self) -> Result<Finished, ErrorDetail> {
-        source::HotCopy::finish(self).map(finished).map_err(|e| refuse(&e))
+        (**self).finish().map(finished).map_err(|e| refuse(&e))
     }
 }
 

@@ -11,14 +11,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
+use formats::StoreId;
 use formats::checkpoint::Checkpoint;
 use formats::metadata::MetadataStore;
 use formats::record_store;
-use formats::{StoreId, TimestampMs, TxId};
 
 use crate::checkpoint::{FoundCheckpoint, find_checkpoint};
 use crate::derived::{Derived, LeftOut, Tree};
 use crate::installation::{Database, State};
+use crate::live_copy::{Checked, CopyFile, FileKind, Finished, LiveCopy, Stale, limit};
 use crate::log_files::RecoveryStart;
 use crate::logs::HeldLogs;
 use crate::read::{Held, identity};
@@ -59,74 +60,6 @@ struct End {
     logs: Vec<Arc<Held>>,
 }
 
-/// One file of a hot copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CopyFile {
-    /// Its number within the copy.
-    pub id: u32,
-    /// What it is.
-    pub kind: FileKind,
-    /// Relative to the store directory, or to the log directory for logs and checkpoint files.
-    pub path: String,
-    /// How many bytes to copy.
-    pub size_bytes: u64,
-}
-
-/// The kinds of files in a hot copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// A record store or `neostore`.
-    Record,
-    /// A tree, to be checked after its last byte.
-    Tree,
-    /// A file of a Lucene index, held as part of a commit.
-    Lucene,
-    /// A transaction log file.
-    Log,
-    /// The checkpoint file.
-    Checkpoint,
-    /// Neo4j 3.0: a file of counts.
-    Counts,
-    /// Neo4j 3.0: a file of a legacy index, or their list.
-    LegacyIndex,
-}
-
-/// Whether a tree was copied whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checked {
-    /// It was.
-    pub whole: bool,
-    /// How many bytes to copy on the next try.
-    pub size_bytes: u64,
-}
-
-/// A derived file that must not stay in the copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stale {
-    /// Its number within the copy.
-    pub id: u32,
-    /// Why.
-    pub reason: String,
-}
-
-/// The end of a hot copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finished {
-    /// The logs from C to E and the checkpoint file up to C.
-    pub files: Vec<CopyFile>,
-    /// Derived files that were replaced or removed while the copy ran.
-    pub stale: Vec<Stale>,
-    /// E0: from this transaction on the copy is consistent.
-    pub first_consistent_tx_id: TxId,
-    /// E.
-    pub last_tx: LastTx,
-    /// Transactions from C to E.
-    pub transactions: u64,
-    /// Up to when there was nothing to be had but what goes up to E: when E began to be looked for, or where a
-    /// transaction was being written behind it, the time of E.
-    pub as_of: TimestampMs,
-}
-
 impl HotCopy {
     /// Finds checkpoint C, holds its logs, then opens every file of the store.
     pub fn begin(database: &Database) -> Result<Self> {
@@ -154,7 +87,7 @@ impl HotCopy {
         for (path, held) in records {
             entries.push(Entry::new(path, held.size_bytes()?, Content::Record(held)));
         }
-        let state = if database.online()? { State::Online } else { State::Offline };
+        let state = database.live_state()?;
         Ok(Self {
             database: database.clone(),
             state,
@@ -168,86 +101,10 @@ impl HotCopy {
         })
     }
 
-    /// Online or offline, as the copy began.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.state
-    }
-
-    /// Identity and format of the store.
-    #[must_use]
-    pub fn store_id(&self) -> &StoreId {
-        &self.metadata.store_id
-    }
-
-    /// The store's external UUID.
-    #[must_use]
-    pub fn external_uuid(&self) -> Option<[u8; 16]> {
-        Some(self.metadata.external_uuid)
-    }
-
     /// Checkpoint C.
     #[must_use]
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.found.checkpoint
-    }
-
-    /// Where recovery of the copy starts: at checkpoint C.
-    #[must_use]
-    pub fn start(&self) -> RecoveryStart {
-        RecoveryStart::from(&self.found.checkpoint)
-    }
-
-    /// Derived files that could not be held.
-    #[must_use]
-    pub fn left_out(&self) -> &[LeftOut] {
-        &self.left_out
-    }
-
-    /// The files to copy, derived ones first; once finished, the logs and the checkpoint file too.
-    #[must_use]
-    pub fn files(&self) -> Vec<CopyFile> {
-        let mut files: Vec<CopyFile> = self.entries.iter().zip(0..).map(Entry::describe).collect();
-        let phase = self.phase.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        files.extend(phase.iter().flat_map(|end| end.finished.files.iter().cloned()));
-        files
-    }
-
-    /// Fills `buf` with a file's bytes from `offset` on; short only at the end of what is to be
-    /// copied, or where the file has become shorter.
-    pub fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let phase = self.phase.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let index = file as usize;
-        let Some(entry) = self.entries.get(index) else {
-            return self.read_end(phase.as_ref(), index, offset, buf);
-        };
-        if phase.is_some() {
-            return Err(Error::State("the copy is finished: no store byte can be read any more"));
-        }
-        let size = entry.size_bytes.load(Ordering::Acquire);
-        let buf = limit(buf, offset, size);
-        match &entry.content {
-            Content::Record(held) | Content::Lucene(held) => held.read_quietly(offset, buf),
-            Content::Tree(tree) => {
-                tree.note_state()?;
-                tree.held.read_quietly(offset, buf)
-            }
-        }
-    }
-
-    /// As much from `offset` on as can be had at once: at most what [`HotCopy::read_at`] would
-    /// give, often nothing. Waits for neither the disk nor a lock.
-    pub fn read_cached(&self, file: u32, offset: u64, buf: &mut [u8]) -> usize {
-        let Some(entry) = self.entries.get(file as usize) else { return 0 };
-        // Held while reading, as in `read_at`: `finish` must not begin meanwhile.
-        let Ok(phase) = self.phase.try_read() else { return 0 };
-        match &entry.content {
-            Content::Record(held) | Content::Lucene(held) if phase.is_none() => {
-                let size = entry.size_bytes.load(Ordering::Acquire);
-                held.read_cached(offset, limit(buf, offset, size))
-            }
-            _ => 0,
-        }
     }
 
     fn read_end(
@@ -270,38 +127,6 @@ impl HotCopy {
             return Err(Error::Changed { path: held.path().to_owned(), what });
         }
         Ok(read)
-    }
-
-    /// Whether the bytes of a tree that were read since the copy began, or since the last check,
-    /// are one state of it. Files that are no trees always are.
-    pub fn check_whole(&self, file: u32) -> Result<Checked> {
-        let Some(entry) = self.entries.get(file as usize) else {
-            return Err(Error::State("no such file in this copy"));
-        };
-        let size = entry.size_bytes.load(Ordering::Acquire);
-        let Content::Tree(tree) = &entry.content else {
-            return Ok(Checked { whole: true, size_bytes: size });
-        };
-        let whole = tree.check_whole(size)?;
-        if !whole {
-            entry.size_bytes.store(tree.held.size_bytes()?, Ordering::Release);
-        }
-        Ok(Checked { whole, size_bytes: entry.size_bytes.load(Ordering::Acquire) })
-    }
-
-    /// Ends the copy: waits for reads under way, then looks for commit E. The same answer again
-    /// if it has ended already.
-    pub fn finish(&self) -> Result<Finished> {
-        let mut phase = self.phase.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(end) = phase.as_ref() {
-            return Ok(end.finished.clone());
-        }
-        self.check_in_place()?;
-        let end = self.find_end()?;
-        self.check_in_place()?;
-        let finished = end.finished.clone();
-        *phase = Some(end);
-        Ok(finished)
     }
 
     fn find_end(&self) -> Result<End> {
@@ -390,6 +215,96 @@ impl HotCopy {
     }
 }
 
+impl LiveCopy for HotCopy {
+    fn state(&self) -> State {
+        self.state
+    }
+
+    fn store_id(&self) -> &StoreId {
+        &self.metadata.store_id
+    }
+
+    fn external_uuid(&self) -> Option<[u8; 16]> {
+        Some(self.metadata.external_uuid)
+    }
+
+    fn start(&self) -> Option<RecoveryStart> {
+        Some(RecoveryStart::from(&self.found.checkpoint))
+    }
+
+    fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    fn files(&self) -> Vec<CopyFile> {
+        let mut files: Vec<CopyFile> = self.entries.iter().zip(0..).map(Entry::describe).collect();
+        let phase = self.phase.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        files.extend(phase.iter().flat_map(|end| end.finished.files.iter().cloned()));
+        files
+    }
+
+    fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let phase = self.phase.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let index = file as usize;
+        let Some(entry) = self.entries.get(index) else {
+            return self.read_end(phase.as_ref(), index, offset, buf);
+        };
+        if phase.is_some() {
+            return Err(Error::State("the copy is finished: no store byte can be read any more"));
+        }
+        let size = entry.size_bytes.load(Ordering::Acquire);
+        let buf = limit(buf, offset, size);
+        match &entry.content {
+            Content::Record(held) | Content::Lucene(held) => held.read_quietly(offset, buf),
+            Content::Tree(tree) => {
+                tree.note_state()?;
+                tree.held.read_quietly(offset, buf)
+            }
+        }
+    }
+
+    fn read_cached(&self, file: u32, offset: u64, buf: &mut [u8]) -> usize {
+        let Some(entry) = self.entries.get(file as usize) else { return 0 };
+        // Held while reading, as in `read_at`: `finish` must not begin meanwhile.
+        let Ok(phase) = self.phase.try_read() else { return 0 };
+        match &entry.content {
+            Content::Record(held) | Content::Lucene(held) if phase.is_none() => {
+                let size = entry.size_bytes.load(Ordering::Acquire);
+                held.read_cached(offset, limit(buf, offset, size))
+            }
+            _ => 0,
+        }
+    }
+
+    fn check_whole(&self, file: u32) -> Result<Checked> {
+        let Some(entry) = self.entries.get(file as usize) else {
+            return Err(Error::State("no such file in this copy"));
+        };
+        let size = entry.size_bytes.load(Ordering::Acquire);
+        let Content::Tree(tree) = &entry.content else {
+            return Ok(Checked { whole: true, size_bytes: size });
+        };
+        let whole = tree.check_whole(size)?;
+        if !whole {
+            entry.size_bytes.store(tree.held.size_bytes()?, Ordering::Release);
+        }
+        Ok(Checked { whole, size_bytes: entry.size_bytes.load(Ordering::Acquire) })
+    }
+
+    fn finish(&self) -> Result<Finished> {
+        let mut phase = self.phase.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(end) = phase.as_ref() {
+            return Ok(end.finished.clone());
+        }
+        self.check_in_place()?;
+        let end = self.find_end()?;
+        self.check_in_place()?;
+        let finished = end.finished.clone();
+        *phase = Some(end);
+        Ok(finished)
+    }
+}
+
 impl Entry {
     fn new(path: String, size_bytes: u64, content: Content) -> Self {
         Self { path, size_bytes: AtomicU64::new(size_bytes), content }
@@ -444,11 +359,4 @@ fn index_dirs(store_dir: &Path, derived: &Derived) -> Vec<(String, Option<(u64, 
     dirs.sort();
     dirs.dedup();
     dirs.into_iter().map(|dir| (dir.clone(), identity(&store_dir.join(dir)))).collect()
-}
-
-/// The part of `buf` that lies before `size` when it is filled from `offset` on.
-pub(crate) fn limit(buf: &mut [u8], offset: u64, size: u64) -> &mut [u8] {
-    let left = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
-    let length = buf.len().min(left);
-    buf.get_mut(..length).unwrap_or_default()
 }

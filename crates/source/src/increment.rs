@@ -10,8 +10,8 @@ use formats::txlog::{Batch, BatchReader, LogHeader};
 use formats::{LogPosition, LogVersion, StoreId, TxId};
 
 use crate::checkpoint::numbered_files;
-use crate::hot_copy::{CopyFile, FileKind, Finished, limit};
 use crate::installation::{Database, State};
+use crate::live_copy::{CopyFile, FileKind, Finished, LiveCopy, limit};
 use crate::logs::{Cuts, HeldLogs, Waker};
 use crate::read::{Held, HeldReader};
 use crate::scan::{LOG_PREFIX, LastTx, Scanner, log_path, read_header};
@@ -78,103 +78,9 @@ impl Increment {
             Err(error) => return Err(error),
         };
         logs.watch()?;
-        let state = if database.online()? { State::Online } else { State::Offline };
+        let state = database.live_state()?;
         let database = database.clone();
         Ok(Self { database, state, after, anchor, logs, end: Mutex::new(None) })
-    }
-
-    /// Online or offline, as the increment began.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.state
-    }
-
-    /// Identity and format of the store.
-    #[must_use]
-    pub fn store_id(&self) -> &StoreId {
-        &self.after.store_id
-    }
-
-    /// The store's external UUID.
-    #[must_use]
-    pub fn external_uuid(&self) -> Option<[u8; 16]> {
-        self.after.external_uuid
-    }
-
-    /// Fills `buf` with a log file's bytes from `offset` on; short only at its end. Only after
-    /// [`Increment::finish`].
-    pub fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let found = {
-            let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-            let index = file as usize;
-            end.as_ref().and_then(|end| {
-                let described = end.finished.files.get(index)?;
-                Some((Arc::clone(end.logs.get(index)?), described.size_bytes))
-            })
-        };
-        let Some((held, size_bytes)) = found else {
-            return Err(Error::State("no such file in this increment"));
-        };
-        let buf = limit(buf, offset, size_bytes);
-        let read = held.read_quietly(offset, buf)?;
-        if read < buf.len() {
-            let what = "became shorter although it was finished".to_owned();
-            return Err(Error::Changed { path: held.path().to_owned(), what });
-        }
-        Ok(read)
-    }
-
-    /// Whether so many bytes or more follow the backup's last transaction already.
-    pub fn has_more_than(&self, bytes: u64) -> Result<bool> {
-        let end = self.after.last_tx.end;
-        let next = LogVersion(end.version.0.saturating_add(1));
-        if self.logs.get(LogVersion(next.0.saturating_add(1))).is_some() {
-            return Ok(true);
-        }
-        // What is not written yet is zeros; what is has no long run of them.
-        let mut there = [0; 512];
-        for (version, offset) in [(end.version, end.offset_bytes), (next, LogHeader::SIZE_BYTES)] {
-            if let Some(held) = self.logs.get(version) {
-                let read = held.read_at(offset.saturating_add(bytes), &mut there)?;
-                if there.iter().take(read).any(|byte| *byte != 0) {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// Has something called whenever [`Increment::has_news`] may have become true.
-    pub fn on_change(&self, wake: Waker) {
-        self.logs.on_change(wake);
-    }
-
-    /// Whether something was written behind the backup's last transaction: there is a byte that is not zero
-    /// where the next one begins.
-    pub fn has_news(&self) -> Result<bool> {
-        let LogPosition { mut version, mut offset_bytes } = self.after.last_tx.end;
-        while let Some(held) = self.logs.get(version) {
-            let mut first = [0];
-            if held.read_at(offset_bytes, &mut first)? == 1 && first != [0] {
-                return Ok(true);
-            }
-            version = LogVersion(version.0.saturating_add(1));
-            offset_bytes = LogHeader::SIZE_BYTES;
-        }
-        Ok(false)
-    }
-
-    /// Looks for the last commit that the logs hold now. The same answer again if it was asked
-    /// before.
-    pub fn finish(&self) -> Result<Finished> {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(end) = end.as_ref() {
-            return Ok(end.finished.clone());
-        }
-        let found = self.find_end()?;
-        let finished = found.finished.clone();
-        *end = Some(found);
-        Ok(finished)
     }
 
     fn find_end(&self) -> Result<End> {
@@ -250,6 +156,88 @@ impl Increment {
                 Error::Changed { path, what }
             }
         })
+    }
+}
+
+impl LiveCopy for Increment {
+    fn state(&self) -> State {
+        self.state
+    }
+
+    fn store_id(&self) -> &StoreId {
+        &self.after.store_id
+    }
+
+    fn external_uuid(&self) -> Option<[u8; 16]> {
+        self.after.external_uuid
+    }
+
+    fn has_more_than(&self, bytes: u64) -> Result<bool> {
+        let end = self.after.last_tx.end;
+        let next = LogVersion(end.version.0.saturating_add(1));
+        if self.logs.get(LogVersion(next.0.saturating_add(1))).is_some() {
+            return Ok(true);
+        }
+        // What is not written yet is zeros; what is has no long run of them.
+        let mut there = [0; 512];
+        for (version, offset) in [(end.version, end.offset_bytes), (next, LogHeader::SIZE_BYTES)] {
+            if let Some(held) = self.logs.get(version) {
+                let read = held.read_at(offset.saturating_add(bytes), &mut there)?;
+                if there.iter().take(read).any(|byte| *byte != 0) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let found = {
+            let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+            let index = file as usize;
+            end.as_ref().and_then(|end| {
+                let described = end.finished.files.get(index)?;
+                Some((Arc::clone(end.logs.get(index)?), described.size_bytes))
+            })
+        };
+        let Some((held, size_bytes)) = found else {
+            return Err(Error::State("no such file in this increment"));
+        };
+        let buf = limit(buf, offset, size_bytes);
+        let read = held.read_quietly(offset, buf)?;
+        if read < buf.len() {
+            let what = "became shorter although it was finished".to_owned();
+            return Err(Error::Changed { path: held.path().to_owned(), what });
+        }
+        Ok(read)
+    }
+
+    fn on_change(&self, wake: Waker) {
+        self.logs.on_change(wake);
+    }
+
+    fn has_news(&self) -> Result<bool> {
+        let LogPosition { mut version, mut offset_bytes } = self.after.last_tx.end;
+        while let Some(held) = self.logs.get(version) {
+            let mut first = [0];
+            if held.read_at(offset_bytes, &mut first)? == 1 && first != [0] {
+                return Ok(true);
+            }
+            version = LogVersion(version.0.saturating_add(1));
+            offset_bytes = LogHeader::SIZE_BYTES;
+        }
+        Ok(false)
+    }
+
+    fn finish(&self) -> Result<Finished> {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(end) = end.as_ref() {
+            return Ok(end.finished.clone());
+        }
+        let found = self.find_end()?;
+        let finished = found.finished.clone();
+        *end = Some(found);
+        Ok(finished)
     }
 }
 

@@ -247,6 +247,11 @@ impl Database {
         Ok(holder.is_some())
     }
 
+    /// Online or offline.
+    pub(crate) fn live_state(&self) -> Result<State> {
+        Ok(if self.online()? { State::Online } else { State::Offline })
+    }
+
     /// Reads `neostore`, and refuses by name what is not a complete store of a known format.
     pub fn metadata(&self) -> Result<MetadataStore> {
         self.check_not_migrating()?;

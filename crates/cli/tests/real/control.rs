@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use formats::LogPosition;
 use formats::checkpoint::{Tail, decode_file};
 use formats::record_store::MANDATORY;
-use source::{FileKind, HotCopy};
+use source::{FileKind, HotCopy, LiveCopy as _};
 use testkit::consistency::Report;
 use testkit::load::LoadOptions;
 use testkit::server::DatabaseFailed;

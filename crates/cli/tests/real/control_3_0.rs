@@ -11,7 +11,7 @@ use formats::v3_0::{
 };
 use formats::{LogPosition, LogVersion};
 use source::v3_0::HotCopy;
-use source::{CopyFile, Database, FileKind, LOG_PREFIX};
+use source::{CopyFile, Database, FileKind, LOG_PREFIX, LiveCopy as _};
 use testkit::load::{Expected, LoadOptions};
 use testkit::versions::{self, V3_0_0, Version};
 

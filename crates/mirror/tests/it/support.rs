@@ -6,7 +6,7 @@ use std::sync::Arc;
 use client::Sink;
 use fs::{Busy, Disk, RealDisk};
 use mirror::{Backup, DatabaseEntry, Error, Mirror, Outcome, Staged};
-use source::{HotCopy, Installation};
+use source::{HotCopy, Installation, LiveCopy as _};
 use wire::api::{
     CheckpointInfo, DatabaseState, FileInfo, FileKind, Finished, LastTx, LeftOut, Session,
 };

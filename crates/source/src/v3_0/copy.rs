@@ -14,8 +14,8 @@ use super::lucene::is_whole;
 use super::start::{self, Found};
 use super::{REASON, neostore, read_whole};
 use crate::derived::{LeftOut, Lucene, hold_lucene, names};
-use crate::hot_copy::{CopyFile, FileKind, Finished, Stale, limit};
 use crate::installation::{Database, State};
+use crate::live_copy::{CopyFile, FileKind, Finished, LiveCopy, Stale, limit};
 use crate::log_files::RecoveryStart;
 use crate::logs::HeldLogs;
 use crate::read::{Held, identity};
@@ -78,7 +78,7 @@ impl HotCopy {
         let (neostore, bytes) = neostore(database)?;
         let mut copy = Self {
             database: database.clone(),
-            state: state(database)?,
+            state: database.live_state()?,
             store_id: neostore.store_id(),
             neostore,
             found,
@@ -97,96 +97,6 @@ impl HotCopy {
         copy.entries.extend(records);
         copy.entries.push(Entry::kept(FileKind::Record, METADATA_STORE, bytes));
         Ok(copy)
-    }
-
-    /// Online or offline, as the copy began.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.state
-    }
-
-    /// Identity and format of the store.
-    #[must_use]
-    pub fn store_id(&self) -> &StoreId {
-        &self.store_id
-    }
-
-    /// Where recovery of the copy starts: in the log that its `neostore` names, behind the header. The
-    /// transaction is the last one before it, the time when that was committed at the latest.
-    #[must_use]
-    pub fn start(&self) -> RecoveryStart {
-        let version = self.neostore.log_version;
-        RecoveryStart {
-            tx_id: self.found.before,
-            position: LogPosition { version, offset_bytes: LogHeader::V6_SIZE_BYTES },
-            time: self.found.last_commit.unwrap_or_else(now),
-            kernel_version: KernelVersion::V3_0,
-            reason: REASON.to_owned(),
-        }
-    }
-
-    /// Derived files that could not be held.
-    #[must_use]
-    pub fn left_out(&self) -> &[LeftOut] {
-        &self.left_out
-    }
-
-    /// The files to copy, derived ones first; once finished, the log too.
-    #[must_use]
-    pub fn files(&self) -> Vec<CopyFile> {
-        let mut files: Vec<CopyFile> = self.entries.iter().zip(0..).map(Entry::describe).collect();
-        let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
-        files.extend(phase.iter().flat_map(|end| end.finished.files.iter().cloned()));
-        files
-    }
-
-    /// Fills `buf` with a file's bytes from `offset` on; short only at the end of what is to be
-    /// copied, or where the file has become shorter.
-    pub fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(entry) = self.entries.get(file as usize) else {
-            return match phase.as_ref() {
-                Some(end) if file as usize == self.entries.len() => end.log.read_at(offset, buf),
-                _ => Err(Error::State("no such file in this copy")),
-            };
-        };
-        if phase.is_some() {
-            return Err(Error::State("the copy is finished: no store byte can be read any more"));
-        }
-        match &entry.content {
-            Content::Held(held) => held.read_quietly(offset, limit(buf, offset, entry.size_bytes)),
-            Content::Kept(bytes) => {
-                let from = usize::try_from(offset).unwrap_or(usize::MAX);
-                Ok(fill(buf, bytes.get(from..).unwrap_or_default()))
-            }
-        }
-    }
-
-    /// As much from `offset` on as can be had at once, often nothing. Waits for neither the disk nor a lock.
-    pub fn read_cached(&self, file: u32, offset: u64, buf: &mut [u8]) -> usize {
-        let Some(entry) = self.entries.get(file as usize) else { return 0 };
-        let Ok(phase) = self.phase.try_read() else { return 0 };
-        match &entry.content {
-            Content::Held(held) if phase.is_none() => {
-                held.read_cached(offset, limit(buf, offset, entry.size_bytes))
-            }
-            _ => 0,
-        }
-    }
-
-    /// Ends the copy: waits for reads under way, then looks for commit E. The same answer again
-    /// if it has ended already.
-    pub fn finish(&self) -> Result<Finished> {
-        let mut phase = self.phase.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(end) = phase.as_ref() {
-            return Ok(end.finished.clone());
-        }
-        self.check_in_place()?;
-        let end = self.find_end()?;
-        self.check_in_place()?;
-        let finished = end.finished.clone();
-        *phase = Some(end);
-        Ok(finished)
     }
 
     fn find_end(&self) -> Result<End> {
@@ -370,6 +280,82 @@ impl HotCopy {
     }
 }
 
+impl LiveCopy for HotCopy {
+    fn state(&self) -> State {
+        self.state
+    }
+
+    fn store_id(&self) -> &StoreId {
+        &self.store_id
+    }
+
+    fn start(&self) -> Option<RecoveryStart> {
+        let version = self.neostore.log_version;
+        Some(RecoveryStart {
+            tx_id: self.found.before,
+            position: LogPosition { version, offset_bytes: LogHeader::V6_SIZE_BYTES },
+            time: self.found.last_commit.unwrap_or_else(now),
+            kernel_version: KernelVersion::V3_0,
+            reason: REASON.to_owned(),
+        })
+    }
+
+    fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    fn files(&self) -> Vec<CopyFile> {
+        let mut files: Vec<CopyFile> = self.entries.iter().zip(0..).map(Entry::describe).collect();
+        let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
+        files.extend(phase.iter().flat_map(|end| end.finished.files.iter().cloned()));
+        files
+    }
+
+    fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = self.entries.get(file as usize) else {
+            return match phase.as_ref() {
+                Some(end) if file as usize == self.entries.len() => end.log.read_at(offset, buf),
+                _ => Err(Error::State("no such file in this copy")),
+            };
+        };
+        if phase.is_some() {
+            return Err(Error::State("the copy is finished: no store byte can be read any more"));
+        }
+        match &entry.content {
+            Content::Held(held) => held.read_quietly(offset, limit(buf, offset, entry.size_bytes)),
+            Content::Kept(bytes) => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX);
+                Ok(fill(buf, bytes.get(from..).unwrap_or_default()))
+            }
+        }
+    }
+
+    fn read_cached(&self, file: u32, offset: u64, buf: &mut [u8]) -> usize {
+        let Some(entry) = self.entries.get(file as usize) else { return 0 };
+        let Ok(phase) = self.phase.try_read() else { return 0 };
+        match &entry.content {
+            Content::Held(held) if phase.is_none() => {
+                held.read_cached(offset, limit(buf, offset, entry.size_bytes))
+            }
+            _ => 0,
+        }
+    }
+
+    fn finish(&self) -> Result<Finished> {
+        let mut phase = self.phase.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(end) = phase.as_ref() {
+            return Ok(end.finished.clone());
+        }
+        self.check_in_place()?;
+        let end = self.find_end()?;
+        self.check_in_place()?;
+        let finished = end.finished.clone();
+        *phase = Some(end);
+        Ok(finished)
+    }
+}
+
 impl Entry {
     fn held(kind: FileKind, path: String, held: Held) -> Result<Self> {
         let size_bytes = held.size_bytes()?;
@@ -391,11 +377,6 @@ impl Entry {
 pub(super) fn composed_end(last: LastTx, end: LogPosition) -> LastTx {
     let length = last.end.offset_bytes.saturating_sub(last.start_bytes.unwrap_or_default());
     LastTx { start_bytes: Some(end.offset_bytes.saturating_sub(length)), end, ..last }
-}
-
-/// Whether a server runs the database.
-pub(super) fn state(database: &Database) -> Result<State> {
-    Ok(if database.online()? { State::Online } else { State::Offline })
 }
 
 fn hold(database: &Database) -> Result<(Found, Arc<HeldLogs>, StoreId)> {

@@ -9,12 +9,12 @@ use formats::txlog::{Batch, BatchReader, LogHeader};
 use formats::{LogPosition, LogVersion, StoreId, TxId};
 
 use super::composed::ComposedLog;
-use super::copy::{composed_end, state};
+use super::copy::composed_end;
 use super::find::{Found, find};
 use super::neostore;
-use crate::hot_copy::{CopyFile, FileKind, Finished};
 use crate::increment::{After, ends_before, is_same, other_transaction};
 use crate::installation::{Database, State};
+use crate::live_copy::{CopyFile, FileKind, Finished, LiveCopy};
 use crate::logs::{HeldLogs, Waker};
 use crate::read::{Held, HeldReader};
 use crate::scan::{LOG_PREFIX, LastTx, Run, log_path};
@@ -64,78 +64,8 @@ impl Increment {
         let from = before(database, anchor)?;
         let logs = HeldLogs::hold(&database.log_dir, from, &store_id)?;
         logs.watch()?;
-        let state = state(database)?;
+        let state = database.live_state()?;
         Ok(Self { state, after, anchor, from, logs, end: Mutex::new(None) })
-    }
-
-    /// Online or offline, as the increment began.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.state
-    }
-
-    /// Identity and format of the store.
-    #[must_use]
-    pub fn store_id(&self) -> &StoreId {
-        &self.after.store_id
-    }
-
-    /// Fills `buf` with the log's bytes from `offset` on; short only at its end. Only after
-    /// [`Increment::finish`].
-    pub fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        match end.as_ref() {
-            Some(end) if file == 0 => end.log.read_at(offset, buf),
-            _ => Err(Error::State("no such file in this increment")),
-        }
-    }
-
-    /// Whether so many bytes or more follow the backup's last transaction already.
-    pub fn has_more_than(&self, bytes: u64) -> Result<bool> {
-        let mut version = self.anchor.version;
-        let mut sum = 0_u64;
-        let mut begin = self.anchor.offset_bytes;
-        while let Some(held) = self.logs.get(version) {
-            sum = sum.saturating_add(held.size_bytes()?.saturating_sub(begin));
-            version = LogVersion(version.0.saturating_add(1));
-            begin = LogHeader::V6_SIZE_BYTES;
-        }
-        Ok(sum > bytes)
-    }
-
-    /// Has something called whenever [`Increment::has_news`] may have become true.
-    pub fn on_change(&self, wake: Waker) {
-        self.logs.on_change(wake);
-    }
-
-    /// Whether a transaction follows the backup's last one, or has begun to be written. Check points do not
-    /// count.
-    pub fn has_news(&self) -> Result<bool> {
-        let LogPosition { mut version, offset_bytes: mut begin } = self.anchor;
-        while let Some(held) = self.logs.get(version) {
-            let reader = HeldReader::new(&held, begin, held.size_bytes()?);
-            match BatchReader::new(reader, begin).next_batch() {
-                Ok(None) => {}
-                Err(error) if error.is_io() => return Err(Error::format(held.path())(error)),
-                Ok(Some(_)) | Err(_) => return Ok(true),
-            }
-            version = LogVersion(version.0.saturating_add(1));
-            begin = LogHeader::V6_SIZE_BYTES;
-        }
-        Ok(false)
-    }
-
-    /// Looks for the last commit that the logs hold now. The same answer again if it was asked
-    /// before.
-    pub fn finish(&self) -> Result<Finished> {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(end) = end.as_ref() {
-            return Ok(end.finished.clone());
-        }
-        let found = self.find_end()?;
-        let finished = found.finished.clone();
-        *end = Some(found);
-        Ok(finished)
     }
 
     fn find_end(&self) -> Result<End> {
@@ -175,6 +105,66 @@ impl Increment {
             as_of: if scanner.is_unfinished { last_tx.commit_time } else { as_of },
         };
         Ok(End { finished, log })
+    }
+}
+
+impl LiveCopy for Increment {
+    fn state(&self) -> State {
+        self.state
+    }
+
+    fn store_id(&self) -> &StoreId {
+        &self.after.store_id
+    }
+
+    fn has_more_than(&self, bytes: u64) -> Result<bool> {
+        let mut version = self.anchor.version;
+        let mut sum = 0_u64;
+        let mut begin = self.anchor.offset_bytes;
+        while let Some(held) = self.logs.get(version) {
+            sum = sum.saturating_add(held.size_bytes()?.saturating_sub(begin));
+            version = LogVersion(version.0.saturating_add(1));
+            begin = LogHeader::V6_SIZE_BYTES;
+        }
+        Ok(sum > bytes)
+    }
+
+    fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        match end.as_ref() {
+            Some(end) if file == 0 => end.log.read_at(offset, buf),
+            _ => Err(Error::State("no such file in this increment")),
+        }
+    }
+
+    fn on_change(&self, wake: Waker) {
+        self.logs.on_change(wake);
+    }
+
+    fn has_news(&self) -> Result<bool> {
+        let LogPosition { mut version, offset_bytes: mut begin } = self.anchor;
+        while let Some(held) = self.logs.get(version) {
+            let reader = HeldReader::new(&held, begin, held.size_bytes()?);
+            match BatchReader::new(reader, begin).next_batch() {
+                Ok(None) => {}
+                Err(error) if error.is_io() => return Err(Error::format(held.path())(error)),
+                Ok(Some(_)) | Err(_) => return Ok(true),
+            }
+            version = LogVersion(version.0.saturating_add(1));
+            begin = LogHeader::V6_SIZE_BYTES;
+        }
+        Ok(false)
+    }
+
+    fn finish(&self) -> Result<Finished> {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(end) = end.as_ref() {
+            return Ok(end.finished.clone());
+        }
+        let found = self.find_end()?;
+        let finished = found.finished.clone();
+        *end = Some(found);
+        Ok(finished)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use formats::TimestampMs;
 use formats::metadata::MetadataStore;
-use source::{Error, HotCopy, Installation, State};
+use source::{Error, HotCopy, Installation, LiveCopy as _, State};
 
 use crate::home::Home;
 

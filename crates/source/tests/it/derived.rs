@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use source::{CopyFile, FileKind, HotCopy};
+use source::{CopyFile, FileKind, HotCopy, LiveCopy as _};
 
 use crate::home::{Home, read};
 

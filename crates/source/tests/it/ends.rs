@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use source::{Error, FileKind, Finished, HotCopy, LogSizes, scan_logs};
+use source::{Error, FileKind, Finished, HotCopy, LiveCopy as _, LogSizes, scan_logs};
 
 use crate::home::{Home, read};
 

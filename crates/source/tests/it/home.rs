@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use source::{Database, HotCopy, Installation};
+use source::{Database, HotCopy, Installation, LiveCopy as _};
 use tempfile::TempDir;
 
 /// A writable copy of a fixture.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use formats::txlog::{BatchReader, LogHeader};
 use formats::{LogPosition, LogVersion};
-use source::{After, Error, Increment, LastTx, LogReader, LogSizes, scan_logs};
+use source::{After, Error, Increment, LastTx, LiveCopy as _, LogReader, LogSizes, scan_logs};
 
 use crate::home::Home;
 

@@ -1,6 +1,7 @@
 //! What the heads of log files tell.
 
 use formats::LogVersion;
+use source::LiveCopy as _;
 
 use crate::home::Home;
 

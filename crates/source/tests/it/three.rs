@@ -8,7 +8,7 @@ use formats::txlog::BatchReader;
 use formats::v3_0::{MANDATORY, Neostore, composed_log_start};
 use formats::{LogVersion, TxId};
 use source::v3_0::{Behind, HotCopy, Increment};
-use source::{After, Database, Error, Installation};
+use source::{After, Database, Error, Installation, LiveCopy as _};
 use tempfile::TempDir;
 
 use crate::home::copy;
@@ -67,12 +67,15 @@ fn a_copy_of_a_slave_whose_log_is_empty() {
     let (quiet, busy) = [(); 2].map(|()| HotCopy::begin(&slave.database()).unwrap()).into();
     let end = quiet.finish().unwrap();
     assert_eq!((end.last_tx.tx_id, end.transactions), (slave.last, 0));
-    assert_eq!(quiet.start().tx_id, slave.last);
+    assert_eq!(quiet.start().unwrap().tx_id, slave.last);
     slave.pull();
     let end = busy.finish().unwrap();
     assert_eq!((end.last_tx.tx_id.0, end.transactions), (slave.last.0 + 1, 1));
     let later = HotCopy::begin(&slave.database()).unwrap();
-    assert_eq!((later.start().tx_id, later.finish().unwrap().transactions), (slave.last, 1));
+    assert_eq!(
+        (later.start().unwrap().tx_id, later.finish().unwrap().transactions),
+        (slave.last, 1)
+    );
 }
 
 /// Transactions that are in the store and in no log are not there to be told: that is not the same as

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use formats::v3_0::MANDATORY;
 use source::v3_0::HotCopy;
-use source::{Database, Installation};
+use source::{Database, Installation, LiveCopy as _};
 use tempfile::TempDir;
 
 use crate::home::copy;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use client::{Client, ClientOptions};
 use rustix::process::{Resource, getrlimit};
 use service::{Catalog, LogSettings, ServiceConfig, TokenFile};
-use source::{Database, HotCopy, Installation, RecoveryStart, State, v3_0};
+use source::{Database, Installation, RecoveryStart, State};
 
 use super::findings::{Check, Findings};
 use super::retention::{self, For};
@@ -225,20 +225,17 @@ fn state(database: &Database, findings: &mut Findings) -> bool {
 async fn copy(database: &Database, findings: &mut Findings) -> bool {
     let owned = database.clone();
     let begun = blocking(move || {
-        if owned.is_v3_0() {
-            let copy = v3_0::HotCopy::begin(&owned)?;
-            return Ok((copy.start(), copy.files().len()));
-        }
-        let copy = HotCopy::begin(&owned)?;
+        let copy = owned.hot_copy()?;
         Ok::<_, source::Error>((copy.start(), copy.files().len()))
     });
     let check = Check::of("copy", &database.name);
     let begun: Result<_> = begun.await.and_then(|begun| Ok(begun?));
     match begun {
-        Ok((RecoveryStart { tx_id, time, .. }, files)) => {
-            let time = units::timestamp(time.0);
-            let message = format!("can begin: checkpoint at transaction {tx_id} of {time}");
-            findings.ok(check, format!("{message}, {files} files"));
+        Ok((start, files)) => {
+            let from = start.map(|RecoveryStart { tx_id, time, .. }| {
+                format!("checkpoint at transaction {tx_id} of {}, ", units::timestamp(time.0))
+            });
+            findings.ok(check, format!("can begin: {}{files} files", from.unwrap_or_default()));
             true
         }
         Err(failure) => {
