@@ -23,7 +23,8 @@ impl KernelVersion {
     pub(crate) const SEQUENCE_NUMBER: Self = Self(30);
 
     /// Whether its log entries are those of Neo4j 3.0.
-    pub(crate) fn is_3_0(self) -> bool {
+    #[must_use]
+    pub fn is_3_0(self) -> bool {
         self == Self::V3_0 || self == Self::V3_0_2
     }
 

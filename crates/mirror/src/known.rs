@@ -6,6 +6,11 @@
 //! lie in the log of a slave, in another (seen on 3.0.0: `provider` and `type` of an automatic index). All its
 //! bytes are there, as many of each. So for 3.0 that is what is asked for; id, checksum and commit time of the
 //! backup's last transaction are compared besides, by whoever reads what comes.
+//!
+//! A server that has been upgraded writes what its log has in its own version, also what the older one logged. Then
+//! nothing can be compared.
+
+use formats::KernelVersion;
 
 /// What came so far in the place of bytes that the backup has.
 #[derive(Clone, Debug)]
@@ -14,16 +19,19 @@ pub(crate) struct Known {
     differs_at: Option<u64>,
     /// By its value, how many more of a byte the backup has than came.
     missing: [i64; 256],
+    /// The first byte, the backup's and what came.
+    first: Option<(u8, u8)>,
 }
 
 impl Known {
     pub(crate) fn new() -> Self {
-        Self { differs_at: None, missing: [0; 256] }
+        Self { differs_at: None, missing: [0; 256], first: None }
     }
 
     /// Takes note of bytes that came, and of the backup's own in their place. What comes a second time is taken
     /// note of twice: where only a part of another order does, the next run has to do.
     pub(crate) fn compare(&mut self, offset: u64, own: &[u8], sent: &[u8]) {
+        self.first = self.first.or(own.first().copied().zip(sent.first().copied()));
         for ((own, sent), at) in own.iter().zip(sent).zip(offset..) {
             if own == sent {
                 continue;
@@ -40,6 +48,14 @@ impl Known {
     /// The first byte that differs.
     pub(crate) fn differs_at(&self) -> Option<u64> {
         self.differs_at
+    }
+
+    /// Whether the server writes in another version than the one that logged the backup's last transaction, with which
+    /// what comes begins.
+    pub(crate) fn is_other_version(&self) -> bool {
+        self.first.is_some_and(|(own, sent)| {
+            own != sent && [own, sent].iter().all(|byte| KernelVersion(*byte).is_3_0())
+        })
     }
 
     /// The first byte that differs, unless all that differ are there in another order.
@@ -77,5 +93,22 @@ mod tests {
         }
         let cut = compared(&[(10, ".a=1", ".b=2")]);
         assert_eq!(cut.lacks_at(), Some(11));
+    }
+
+    /// Versions of log entries are told from other bytes, by the first byte alone.
+    #[test]
+    fn another_version_is_told() {
+        for (own, sent, is_other) in [
+            (&[0xFA, 1][..], &[0xF7, 1][..], true),
+            (&[0xF7, 1], &[0xFA, 1], true),
+            (&[0xFA, 1], &[0xFA, 2], false),
+            (&[0xFA, 1], &[0, 1], false),
+            (&[0x10, 1], &[0xFA, 1], false),
+        ] {
+            let mut known = Known::new();
+            known.compare(10, own, sent);
+            known.compare(12, &[0xFA], &[0xF7]);
+            assert_eq!(known.is_other_version(), is_other, "{own:?} {sent:?}");
+        }
     }
 }

@@ -148,6 +148,8 @@ fn code_of_mirror(error: &mirror::Error) -> ExitCode {
         | E::LockElsewhere { .. }
         | E::OtherLayout { .. } => ExitCode::TargetUnusable,
         E::Diverged { .. } => ExitCode::Diverged,
+        // Nothing that could be compared is left.
+        E::Rewritten { .. } => ExitCode::LogsPruned,
         E::NotBlank { .. } | E::HoldsNeo4j { .. } => ExitCode::NotABackup,
         E::NotABackup { .. } => ExitCode::NoBackup,
         E::ManifestNewer { .. } => ExitCode::BackupTooNew,

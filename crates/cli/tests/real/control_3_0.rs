@@ -13,6 +13,7 @@ use formats::{LogPosition, LogVersion};
 use source::v3_0::HotCopy;
 use source::{CopyFile, Database, FileKind, LOG_PREFIX, LiveCopy as _};
 use testkit::load::{Expected, LoadOptions};
+use testkit::rest;
 use testkit::versions::{self, V3_0_0, Version};
 
 use crate::control::{SLOW, is_about_the_copy, write};
@@ -22,6 +23,7 @@ use crate::scene_3_0::{DATABASE, Scene, usual_load};
 const METADATA_STORE: &str = "neostore";
 /// Time for two check points.
 const CHECK_POINTS: Duration = Duration::from_secs(8);
+const CHECK_POINT_LIMIT: Duration = Duration::from_secs(120);
 const ROTATED_LIMIT: Duration = Duration::from_secs(120);
 
 /// Which rule of a hot copy is broken; everything else is done right.
@@ -130,7 +132,13 @@ fn break_a_rule(scene: &Scene, home: &Path, broken: Broken) -> Result<Instant> {
     if broken == Broken::LegacyIndexesOld {
         let earlier = HotCopy::begin(&database)?;
         write_files(&earlier, &to, |file| file.kind == FileKind::LegacyIndex)?;
-        std::thread::sleep(CHECK_POINTS);
+        let before = rest::last_tx_id(&scene.live)?;
+        let deadline = Instant::now() + CHECK_POINT_LIMIT;
+        let start = || anyhow::Ok(HotCopy::begin(&database)?.start().context("no start")?.tx_id.0);
+        while start()? <= before {
+            ensure!(Instant::now() < deadline, "no check point within {CHECK_POINT_LIMIT:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
     let copy = HotCopy::begin(&database)?;
     write_files(&copy, &to, |file| match broken {

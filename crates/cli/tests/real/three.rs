@@ -2,7 +2,9 @@
 
 use anyhow::{Result, ensure};
 use testkit::follower::Follower;
-use testkit::versions::{self, Version};
+use testkit::load::{Expected, Load, LoadOptions};
+use testkit::server::Server;
+use testkit::versions::{self, V3_0_0, V3_0_7, Version};
 
 use crate::scene::{arg, copies, one_at_a_time, program};
 use crate::scene_3_0::{DATABASE, Scene, usual_load};
@@ -70,6 +72,42 @@ fn examine(version: &Version) -> Result<()> {
     let expected = scene.back_up(ours, &quiet, "incremental")?;
     if versions::is_long_run() {
         scene.restored(&quiet, &expected)?;
+    }
+    scene.end()
+}
+
+/// Claim: a server that is stopped and started by a newer 3.0 on the same directories goes on, and so do its backups:
+/// from our service as if nothing had happened, and from its own with a new full backup, because that now writes
+/// otherwise what the older one logged (-9 for -6). Where a transaction has been logged since, both go on.
+#[test]
+fn backups_of_3_0_go_on_over_an_upgrade() -> Result<()> {
+    let _guard = one_at_a_time();
+    if versions::long_run_only_3_0("an upgrade of 3.0 in place").len() < 2 {
+        eprintln!("BOTH VERSIONS ONLY an upgrade of 3.0 in place");
+        return Ok(());
+    }
+    let usual = || LoadOptions { schema_every: None, ..usual_load() };
+    let mut scene = Scene::begin(&V3_0_0, |server| server)?;
+    scene.load(usual())?;
+    let [theirs, ours] = ["theirs", "ours"].map(|name| scene.path(name));
+    let back_up = |scene: &Scene, kinds: [&str; 2]| -> Result<[Expected; 2]> {
+        let [first, second] = kinds;
+        let first = scene.back_up(scene.theirs(), &theirs, first)?;
+        Ok([first, scene.back_up(scene.ours(), &ours, second)?])
+    };
+    back_up(&scene, ["full", "full"])?;
+    scene.load.take().map(Load::stop).transpose()?;
+    back_up(&scene, ["incremental", "incremental"])?;
+    scene.stop()?;
+    let home = scene.live.home().to_owned();
+    scene.live = Server::builder(&V3_0_7).home(home).start()?;
+    scene.version = V3_0_7;
+    scene.service = program().serve(&["--config", arg(&scene.live.conf())])?;
+    back_up(&scene, ["full", "incremental"])?;
+    scene.load(usual())?;
+    let expected = back_up(&scene, ["incremental", "incremental"])?;
+    for (to, expected) in [&theirs, &ours].into_iter().zip(&expected) {
+        scene.restored(to, expected)?;
     }
     scene.end()
 }

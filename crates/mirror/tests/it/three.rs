@@ -286,6 +286,18 @@ fn another_history_is_refused_untouched() {
         drop(mirror);
         assert!(tree(dir.path()) == before, "{at}: it was touched");
     }
+    // An upgraded server would send it so, and nothing of it could be compared.
+    let mirror = Mirror::open_for_write(real(), dir.path(), Busy::Fail).unwrap();
+    let mut step = server.step(&mirror.after(DATABASE).unwrap().unwrap());
+    assert_eq!(step.bytes[0].2[0], 0xF7);
+    step.bytes[0].2[0] = 0xFA;
+    let error = step.run(&mirror).unwrap_err();
+    assert!(
+        matches!(error, Error::Rewritten { offset_bytes, .. } if offset_bytes == start),
+        "{error}"
+    );
+    drop(mirror);
+    assert!(tree(dir.path()) == before, "it was touched");
     server.increment(real(), dir.path()).unwrap();
 }
 
