@@ -73,7 +73,10 @@ impl IndexedLog {
 
     /// Whether what was read is there still, by the last transaction: files can be replaced in place.
     fn is_still(&self, held: &Held) -> Result<bool> {
-        let Some(last) = self.last else { return Ok(false) };
+        let Some(last) = self.last.filter(|_| held.size_bytes().is_ok_and(|size| size >= self.end))
+        else {
+            return Ok(false);
+        };
         match reader(held, last.start, self.end).next_batch() {
             Ok(batch) => Ok(batch == Some(last)),
             Err(error) if error.is_io() => Err(Error::format(held.path())(error)),
@@ -257,6 +260,15 @@ mod tests {
         spoilt[5_000..6_000].fill(0xEE);
         std::fs::write(&path, &spoilt).unwrap();
         assert_eq!(read().0.end, log.len() as u64);
+
+        // Shorter by a check point alone, and then longer again.
+        let last_check_point = read().0.check_points[0];
+        let cut = last_check_point.start as usize;
+        std::fs::write(&path, &log[..last_check_point.end as usize]).unwrap();
+        read();
+        std::fs::write(&path, &log[..cut]).unwrap();
+        let (found, held) = read();
+        assert_right(&found, &held, &log[..cut]);
 
         // Shorter, in the same file.
         std::fs::write(&path, &log[..1_000_000]).unwrap();
