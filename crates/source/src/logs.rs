@@ -177,7 +177,8 @@ impl HeldLogs {
         let mut reached = (scanner.position, None);
         loop {
             let end = scanner.file(held, held.size_bytes()?, &mut |_, _| ())?;
-            if !live || end.is_live_tail(held, scanner.position)? {
+            let last = scanner.last.map(|last| last.tx_id);
+            if !live || end.is_live_tail(held, scanner.position, last)? {
                 return Ok(end);
             }
             // A large transaction may take long to be written: patience as long as it grows.

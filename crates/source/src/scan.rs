@@ -125,8 +125,14 @@ impl FileEnd {
 
     /// Whether this is how the log of a running server may end: after a batch, or inside one that
     /// is being written. Where a batch is complete but wrong, or an intact batch stands behind
-    /// what does not parse, the log is damaged in its middle: never a place to cut.
-    pub fn is_live_tail(&self, held: &Held, boundary: LogPosition) -> Result<bool> {
+    /// what does not parse, the log is damaged in its middle: never a place to cut. `last` is the last
+    /// transaction before that.
+    pub fn is_live_tail(
+        &self,
+        held: &Held,
+        boundary: LogPosition,
+        last: Option<TxId>,
+    ) -> Result<bool> {
         let Self::Tail { consumed, error: Some(error) } = self else { return self.is_clean(held) };
         // A checksum field of zeros is one that is not written yet.
         let complete_but_wrong =
@@ -135,7 +141,8 @@ impl FileEnd {
             return Ok(false);
         }
         let ends = error.is_incomplete() || held.is_zero_from(*consumed)?;
-        Ok(ends && !has_batch_between(held, boundary.offset_bytes.saturating_add(1), *consumed)?)
+        let from = boundary.offset_bytes.saturating_add(1);
+        Ok(ends && !has_batch_between(held, from, *consumed, last)?)
     }
 
     /// Fails unless the file ended exactly after a batch.
@@ -175,10 +182,12 @@ const TRIAL_BUFFER_BYTES: usize = 512;
 const TRIALS_MAX: u64 = 16;
 
 /// Whether an intact batch may begin anywhere in a range that does not parse from its start. True
-/// also if that is too much work to tell: bytes can be made to look like batches without end.
-fn has_batch_between(held: &Held, from: u64, to: u64) -> Result<bool> {
+/// also if that is too much work to tell: bytes can be made to look like batches without end. In 3.0, where no
+/// checksum is of a batch's content, only one of a transaction after `last` is taken for intact.
+fn has_batch_between(held: &Held, from: u64, to: u64, last: Option<TxId>) -> Result<bool> {
     let size = held.size_bytes()?;
     let versions = KernelVersion::OLDEST.0..=KernelVersion::NEWEST.0;
+    let is_intact = |batch: &Batch| !batch.kernel_version.is_3_0() || Some(batch.tx_id) > last;
     let mut budget = to.saturating_sub(from).saturating_mul(TRIALS_MAX);
     let mut buf = vec![0; WINDOW_BYTES];
     let mut at = from;
@@ -187,18 +196,19 @@ fn has_batch_between(held: &Held, from: u64, to: u64) -> Result<bool> {
         let bytes = buf.get(..read).unwrap_or_default();
         for ((offset, index), pair) in (at..to).zip(0..).zip(bytes.windows(2)) {
             let [version, kind] = *pair else { continue };
-            if kind != START || !versions.contains(&version) {
+            let is_3_0 = KernelVersion(version).is_3_0();
+            if kind != START || !(is_3_0 || versions.contains(&version)) {
                 continue;
             }
             let here = bytes.get(index..).unwrap_or_default();
             let mut trial = BatchReader::with_buffer(here, offset, TRIAL_BUFFER_BYTES);
             match trial.next_batch() {
-                Ok(Some(_)) => return Ok(true),
+                Ok(Some(batch)) if is_intact(&batch) => return Ok(true),
                 Err(error) if error.is_incomplete() => {}
                 _ => continue,
             }
             let mut reader = BatchReader::new(HeldReader::new(held, offset, size), offset);
-            if matches!(reader.next_batch(), Ok(Some(_))) {
+            if matches!(reader.next_batch(), Ok(Some(batch)) if is_intact(&batch)) {
                 return Ok(true);
             }
             let parsed = reader.consumed().saturating_sub(offset);
@@ -384,7 +394,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         let held = Held::open(file.path()).unwrap();
-        has_batch_between(&held, 1, bytes.len() as u64).unwrap()
+        has_batch_between(&held, 1, bytes.len() as u64, None).unwrap()
     }
 
     /// However far behind what does not parse, at any place in a window, and behind what only begins

@@ -252,25 +252,9 @@ fn kind_of(path: &str) -> Result<FileKind> {
 /// The server's last transaction, which it tells nobody: by asking for what follows others. Nothing follows
 /// the last one, and something does, or is pruned, all others.
 fn last_committed(server: &Server) -> Result<TxId> {
-    let follows = |tx_id: u64| -> Result<bool> {
-        let last_tx_id = i64::try_from(tx_id).unwrap_or(i64::MAX);
-        let mut response = server.ask(&Request::Incremental { last_tx_id })?;
-        match response.store_id() {
-            Ok(_) => {}
-            Err(Error::Remote(detail)) if detail.code == ErrorCode::LogsPruned => return Ok(true),
-            Err(error) => return Err(error),
-        }
-        match response.next()? {
-            Part::End => Ok(false),
-            Part::Transactions(_) => Ok(true),
-            Part::Failure(failure) if failure.is_logs_pruned() => Ok(true),
-            Part::Failure(failure) => Err(failed(&failure)),
-            _ => Err(broken("something else in place of transactions")),
-        }
-    };
     // The first transaction of a store is 2.
     let (mut low, mut step) = (1_u64, 1_u64);
-    while follows(low.saturating_add(step).saturating_sub(1))? {
+    while is_followed(server, low.saturating_add(step).saturating_sub(1))? {
         low = low.saturating_add(step);
         step = step.saturating_mul(2);
         if step >= 1 << 62 {
@@ -281,13 +265,31 @@ fn last_committed(server: &Server) -> Result<TxId> {
     let mut high = low.saturating_add(step).saturating_sub(1);
     while low < high {
         let middle = low.saturating_add(high.saturating_sub(low) / 2);
-        if follows(middle)? {
+        if is_followed(server, middle)? {
             low = middle.saturating_add(1);
         } else {
             high = middle;
         }
     }
     Ok(TxId(low))
+}
+
+/// Whether a transaction follows that one, or had followed it before its log was pruned.
+fn is_followed(server: &Server, tx_id: u64) -> Result<bool> {
+    let last_tx_id = i64::try_from(tx_id).unwrap_or(i64::MAX);
+    let mut response = server.ask(&Request::Incremental { last_tx_id })?;
+    match response.store_id() {
+        Ok(_) => {}
+        Err(Error::Remote(detail)) if detail.code == ErrorCode::LogsPruned => return Ok(true),
+        Err(error) => return Err(error),
+    }
+    match response.next()? {
+        Part::End => Ok(false),
+        Part::Transactions(_) => Ok(true),
+        Part::Failure(failure) if failure.is_logs_pruned() => Ok(true),
+        Part::Failure(failure) => Err(failed(&failure)),
+        _ => Err(broken("something else in place of transactions")),
+    }
 }
 
 /// Proves that no transaction was committed during a copy that came without any. The last one is taken into
@@ -301,15 +303,15 @@ fn prove_quiet(
     progress: &dyn Progress,
 ) -> Result<Transactions> {
     let last = neostore.last_tx_id;
-    let busy = |place: &str, now: TxId| {
+    let busy = |now: &str| {
         let message = format!(
             "the server sent no transactions, although its last one was {before} before the copy \
-             and is {now} {place} it: its logs were pruned meanwhile"
+             and {now}: its logs were pruned meanwhile"
         );
         Err(refused(ErrorCode::LogsPruned, message))
     };
     if last != before {
-        return busy("in", last);
+        return busy(&format!("is {last} in it"));
     }
     let previous = i64::try_from(last.0.saturating_sub(1)).unwrap_or(i64::MAX);
     let mut response = server.ask(&Request::Incremental { last_tx_id: previous })?;
@@ -317,12 +319,15 @@ fn prove_quiet(
     let found = response.store_id();
     match found.and_then(|_| Transactions::bring(&mut response, log, progress)) {
         Ok(found) => match found.last {
-            Some(now) if now.tx_id != last => busy("after", now.tx_id),
+            Some(now) if now.tx_id != last => busy(&format!("is {} after it", now.tx_id)),
             _ => Ok(found),
         },
-        // It is older than the logs.
+        // It is older than the logs, unless what followed it was pruned, too.
         Err(Error::Remote(detail)) if detail.code == ErrorCode::LogsPruned => {
-            Ok(Transactions::default())
+            match is_followed(server, last.0)? {
+                true => busy("has others behind it now"),
+                false => Ok(Transactions::default()),
+            }
         }
         Err(error) => Err(error),
     }

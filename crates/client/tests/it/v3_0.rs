@@ -262,6 +262,25 @@ async fn a_full_copy_without_transactions() {
     assert_eq!((report.finished.last_tx.tx_id.0, report.finished.transactions), (last, 0));
     assert_eq!(report.finished.last_tx.start_bytes, None);
 
+    // More are there after the copy than before it, and all logs of before it are gone.
+    let asked = Mutex::new(false);
+    let served = Arc::clone(&store);
+    let pruned = serve(move |request| match request {
+        Request::Full { .. } => {
+            *asked.lock().unwrap() = true;
+            served.full(&[])
+        }
+        Request::Incremental { last_tx_id } if (1..=last as i64).contains(&last_tx_id) => {
+            match (last_tx_id == last as i64, *asked.lock().unwrap()) {
+                (true, false) => served.incremental(&[]),
+                _ => Encoder::new().fail(&Failure::logs_pruned("no such")).to_vec(),
+            }
+        }
+        other => served.honest(other, last),
+    });
+    let (copied, _) = full(pruned).await;
+    assert_eq!(code(&copied), Some(ErrorCode::LogsPruned), "{copied:?}");
+
     // One more is there after the copy than before it.
     let asked = Mutex::new(false);
     let served = Arc::clone(&store);

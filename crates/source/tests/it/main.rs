@@ -7,4 +7,5 @@ mod home;
 mod increment;
 mod log_files;
 mod three;
+mod three_damage;
 mod three_lucene;

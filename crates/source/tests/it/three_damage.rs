@@ -1,0 +1,115 @@
+//! A log of Neo4j 3.0 that is damaged in its middle, which no checksum tells.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+
+use formats::txlog::{Batch, BatchReader};
+use formats::v3_0::MANDATORY;
+use formats::{LogPosition, LogVersion, TxId};
+use source::v3_0::Behind;
+use source::{After, Database, Error, Installation, LastTx, LiveCopy as _};
+use tempfile::TempDir;
+
+use crate::home::copy;
+
+const HEADER_BYTES: u64 = 16;
+/// Places that are tried.
+const PLACES: usize = 3;
+
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/3.0.0/killed");
+        let dir = tempfile::tempdir().unwrap();
+        copy(&fixture, dir.path());
+        let home = Self(dir);
+        for file in MANDATORY.iter().map(|store| store.file_name()) {
+            let path = home.path(file);
+            OpenOptions::new().append(true).create(true).open(path).unwrap();
+        }
+        // Without check points recovery starts at the log's beginning.
+        let log = std::fs::read(home.log()).unwrap();
+        let of = |batch: &Batch| log[batch.start as usize..batch.end as usize].to_vec();
+        let batches: Vec<_> = read(&log).0.iter().map(of).collect();
+        let header = log[..HEADER_BYTES as usize].to_vec();
+        std::fs::write(home.log(), [header, batches.concat()].concat()).unwrap();
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join("databases/graph.db").join(name)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path("neostore.transaction.db.0")
+    }
+
+    fn database(&self) -> Database {
+        Installation::from_data(self.0.path()).unwrap().database("graph.db").unwrap()
+    }
+}
+
+/// The transactions of a log, and whether it ended in the middle of one.
+fn read(log: &[u8]) -> (Vec<Batch>, bool) {
+    let mut reader = BatchReader::new(&log[HEADER_BYTES as usize..], HEADER_BYTES);
+    let mut found = Vec::new();
+    loop {
+        match reader.next_batch() {
+            Ok(Some(batch)) => found.push(batch),
+            Ok(None) => return (found, false),
+            Err(error) => return (found, error.is_incomplete()),
+        }
+    }
+}
+
+/// A length that has become so large that the log seems to end in the middle of its transaction, as that of a
+/// running server may: others follow, so it is not taken for the log's end by a full copy, an increment, or what
+/// the tool of 3.0 asks for.
+#[test]
+fn no_damage_in_the_middle_is_taken_for_the_end() {
+    let home = Home::new();
+    let log = std::fs::read(home.log()).unwrap();
+    let start = home.database().hot_copy().unwrap().start().unwrap().tx_id;
+    let (whole, _) = read(&log);
+    let behind = whole.iter().filter(|batch| batch.tx_id > start);
+    let (first, last) = (behind.clone().next().unwrap(), behind.last().unwrap());
+    let seems_to_end = |at: &u64| {
+        let mut damaged = log.clone();
+        damaged[*at as usize] = 0x7F;
+        let (found, is_incomplete) = read(&damaged);
+        is_incomplete && found.last().is_some_and(|end| end.tx_id < TxId(last.tx_id.0 - 1))
+    };
+    let places: Vec<u64> = (first.end..last.start).filter(seems_to_end).collect();
+    assert!(places.len() > PLACES, "{} such places", places.len());
+    std::thread::scope(|scope| {
+        for at in places.iter().step_by(places.len() / PLACES) {
+            scope.spawn(|| is_noticed(&log, *at, first));
+        }
+    });
+}
+
+fn is_noticed(log: &[u8], at: u64, first: &Batch) {
+    let home = Home::new();
+    let mut damaged = log.to_vec();
+    damaged[at as usize] = 0x7F;
+    std::fs::write(home.log(), damaged).unwrap();
+    let database = home.database();
+    let store_id = database.inspect().store_id.unwrap();
+    let finished = database.hot_copy().and_then(|copy| copy.finish());
+    assert!(matches!(finished, Err(Error::Format { .. })), "damaged at {at}: {finished:?}");
+
+    let offset_bytes = first.end;
+    let last_tx = LastTx {
+        tx_id: first.tx_id,
+        checksum: first.checksum,
+        commit_time: first.commit_time,
+        start_bytes: Some(first.start),
+        end: LogPosition { version: LogVersion(0), offset_bytes },
+    };
+    let after = After { store_id, external_uuid: None, last_tx };
+    let finished = database.increment(after).and_then(|increment| increment.finish());
+    assert!(matches!(finished, Err(Error::Format { .. })), "damaged at {at}: {finished:?}");
+    let sent = Behind::find(&database, first.tx_id).map(|behind| behind.size_bytes());
+    assert!(sent.is_err(), "damaged at {at}: {sent:?}");
+}
