@@ -120,16 +120,16 @@ pub enum Error {
         /// The first byte that differs.
         offset_bytes: u64,
     },
-    /// The server was upgraded, and writes in its own version what an older one logged.
+    /// The server was upgraded, and its own backup service writes in its version what an older one logged.
     #[error(
-        "{}: at offset {offset_bytes} the server writes the backup's last transaction in the way of another \
-         version: it has been upgraded, and what cannot be compared is not gone on from",
+        "{}: from offset {offset_bytes} on the transactions are those of the backup in the way of another version: \
+         the server has been upgraded, and what cannot be compared is not gone on from",
         file.display()
     )]
     Rewritten {
         /// The backup's log.
         file: PathBuf,
-        /// Where that transaction begins.
+        /// The first byte that differs.
         offset_bytes: u64,
     },
     /// The target holds backups of the other kind of server.
@@ -250,9 +250,7 @@ impl Error {
                 "the server was restored, or is another one, or a member of a cluster that is behind (ask another \
                  member); --full replaces the backup"
             }
-            Self::Rewritten { .. } => {
-                "--full replaces the backup; the service of this program goes on with it"
-            }
+            Self::Rewritten { .. } => "--full replaces the backup",
             Self::OtherLayout { .. } => "name another directory: each server has one of its own",
             Self::NoSuchDatabase { .. } => "the info command lists a backup's databases",
             Self::NoSpace { .. } => {

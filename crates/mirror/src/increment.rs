@@ -81,15 +81,15 @@ impl Appended {
     }
 
     /// Fails where a byte differs. A server that cannot tell whether it has the same history shows it by them.
-    fn require_same(&self, differs_at: impl Fn(&Known) -> Option<u64>) -> Result<()> {
+    fn require_same(&self, is_3_0: bool, differs_at: impl Fn(&Known) -> Option<u64>) -> Result<()> {
         let known = self.known();
         let Some(offset_bytes) = differs_at(&known) else { return Ok(()) };
         let file = self.path.clone();
+        if is_3_0 && known.is_other_version() {
+            return Err(Error::Rewritten { file, offset_bytes });
+        }
         if self.size_bytes == UNSIZED {
-            return Err(match known.is_other_version() {
-                true => Error::Rewritten { file, offset_bytes },
-                false => Error::Diverged { file, offset_bytes },
-            });
+            return Err(Error::Diverged { file, offset_bytes });
         }
         let what = "the server's log has other bytes than the backup's".to_owned();
         Err(Error::Corrupt { file, offset_bytes: Some(offset_bytes), what })
@@ -307,7 +307,7 @@ impl Increment {
         if !known.is_empty() {
             file.compare(offset, known)?;
             if !self.is_3_0() {
-                file.require_same(Known::differs_at)?;
+                file.require_same(false, Known::differs_at)?;
             }
         }
         if !new.is_empty() {
@@ -322,7 +322,7 @@ impl Increment {
     fn complete_file(&self, id: u32, size_bytes: u64) -> Result<()> {
         match self.lock().get_mut(&id) {
             Some(file) if file.size_bytes == size_bytes || file.size_bytes == UNSIZED => {
-                file.require_same(Known::lacks_at)?;
+                file.require_same(self.is_3_0(), Known::lacks_at)?;
                 file.size_bytes = size_bytes;
                 file.complete = true;
                 Ok(())

@@ -19,19 +19,16 @@ pub(crate) struct Known {
     differs_at: Option<u64>,
     /// By its value, how many more of a byte the backup has than came.
     missing: [i64; 256],
-    /// The first byte, the backup's and what came.
-    first: Option<(u8, u8)>,
 }
 
 impl Known {
     pub(crate) fn new() -> Self {
-        Self { differs_at: None, missing: [0; 256], first: None }
+        Self { differs_at: None, missing: [0; 256] }
     }
 
     /// Takes note of bytes that came, and of the backup's own in their place. What comes a second time is taken
     /// note of twice: where only a part of another order does, the next run has to do.
     pub(crate) fn compare(&mut self, offset: u64, own: &[u8], sent: &[u8]) {
-        self.first = self.first.or(own.first().copied().zip(sent.first().copied()));
         for ((own, sent), at) in own.iter().zip(sent).zip(offset..) {
             if own == sent {
                 continue;
@@ -50,12 +47,13 @@ impl Known {
         self.differs_at
     }
 
-    /// Whether the server writes in another version than the one that logged the backup's last transaction, with which
-    /// what comes begins.
+    /// Whether entries came in another version of 3.0's log than the backup has: of the one byte there are too many, of
+    /// the other as many too few or fewer.
     pub(crate) fn is_other_version(&self) -> bool {
-        self.first.is_some_and(|(own, sent)| {
-            own != sent && [own, sent].iter().all(|byte| KernelVersion(*byte).is_3_0())
-        })
+        let missing = |version: KernelVersion| {
+            self.missing.get(usize::from(version.0)).copied().unwrap_or_default().signum()
+        };
+        missing(KernelVersion::V3_0) * missing(KernelVersion::V3_0_2) < 0
     }
 
     /// The first byte that differs, unless all that differ are there in another order.
@@ -95,19 +93,21 @@ mod tests {
         assert_eq!(cut.lacks_at(), Some(11));
     }
 
-    /// Versions of log entries are told from other bytes, by the first byte alone.
+    /// Versions of log entries are told from other bytes.
     #[test]
     fn another_version_is_told() {
         for (own, sent, is_other) in [
-            (&[0xFA, 1][..], &[0xF7, 1][..], true),
-            (&[0xF7, 1], &[0xFA, 1], true),
+            (&[0xFA, 1, 2, 0xFA, 3][..], &[0xF7, 1, 2, 0xF7, 3][..], true),
+            (&[0xF7, 1, 2, 0xF7, 3], &[0xFA, 1, 2, 0xFA, 3], true),
+            // Of another length.
+            (&[0xF7, 1, 0, 0xF7, 3], &[0xFA, 1, 0xFA, 3, 0xFA], true),
+            (&[0xFA, 1, 0xF7], &[0xF7, 1, 0xFA], false),
             (&[0xFA, 1], &[0xFA, 2], false),
             (&[0xFA, 1], &[0, 1], false),
             (&[0x10, 1], &[0xFA, 1], false),
         ] {
             let mut known = Known::new();
             known.compare(10, own, sent);
-            known.compare(12, &[0xFA], &[0xF7]);
             assert_eq!(known.is_other_version(), is_other, "{own:?} {sent:?}");
         }
     }

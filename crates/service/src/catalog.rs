@@ -21,6 +21,13 @@ pub trait Catalog: Send + Sync + 'static {
     /// When there is no such database, or when it cannot be copied. An increment also when it is not
     /// the same store, when the server's history is another one, or when its logs are pruned.
     fn begin(&self, database: &str, after: Option<&After>) -> Result<Begun, ErrorDetail>;
+    /// Whether a database is one of Neo4j 3.0, whose protocol is spoken then.
+    ///
+    /// # Errors
+    /// When there is no such database.
+    fn is_v3_0(&self, _database: &str) -> Result<bool, ErrorDetail> {
+        Ok(false)
+    }
     /// Neo4j 3.0: the transactions behind one, by its id alone, as that version's protocol asks for them.
     ///
     /// # Errors

@@ -43,6 +43,10 @@ impl Catalog for Installation {
         }
     }
 
+    fn is_v3_0(&self, database: &str) -> Result<bool, ErrorDetail> {
+        Ok(self.database(database).map_err(|e| refuse(&e))?.is_v3_0())
+    }
+
     fn behind(&self, database: &str, tx_id: TxId) -> Result<Behind, ErrorDetail> {
         let database = self.database(database).map_err(|e| refuse(&e))?;
         if !database.is_v3_0() {
@@ -252,6 +256,7 @@ fn refuse(error: &Error) -> ErrorDetail {
             ErrorCode::LogsPruned,
             "try again; keep more logs with db.tx_log.rotation.retention_policy",
         ),
+        Error::NoIncrement { .. } => (ErrorCode::LogsPruned, "replace the backup with --full"),
         Error::Changed { .. } => (
             ErrorCode::SourceUnusable,
             "try again; if it stays, what the message names is not as a server leaves it",

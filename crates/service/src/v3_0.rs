@@ -1,7 +1,8 @@
 //! The backup protocol of Neo4j 3.0, for that version's own tool: see [`wire::v3_0`].
 //!
 //! It has neither encryption nor users, so it is spoken on the loopback interface only, and not where TLS or
-//! tokens are wanted, unless the operator says so. A connection is served by a thread that waits for files and for the client.
+//! tokens are wanted, unless the operator says so. A connection is served by a thread of its own, which waits for files and
+//! for the client.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -33,12 +34,19 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: tokio::net::TcpStream) {
     let Ok(held) = stream.try_clone() else { return };
     // Where this is no longer waited for, the thread finds its socket closed.
     let _guard = Guard(held);
-    let served = tokio::task::spawn_blocking(move || {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    // Not one of those that answer questions: a tool may be silent for long.
+    let served = std::thread::Builder::new().name("3.0 tool".to_owned()).spawn(move || {
         let mut conversation = Conversation { shared, stream };
-        conversation.run()
+        let _ = ended.send(conversation.run());
     });
-    if let Ok(Err(error)) = served.await {
-        tracing::debug!(%error, "a conversation with Neo4j 3.0's tool ended");
+    match served {
+        Ok(_) => {
+            if let Ok(Err(error)) = end.await {
+                tracing::debug!(%error, "a conversation with Neo4j 3.0's tool ended");
+            }
+        }
+        Err(error) => tracing::error!(%error, "start a thread for Neo4j 3.0's tool"),
     }
 }
 
@@ -270,7 +278,7 @@ fn told_no_more<T>(sent: Result<T, Fault>) -> Result<T, Fault> {
     })
 }
 
-/// The one database of the server: a client names none.
+/// The one database of the server, which is one of Neo4j 3.0: a client names none.
 fn database(config: &ServiceConfig) -> Result<String, ErrorDetail> {
     let shown: Vec<_> =
         config.catalog.databases()?.into_iter().filter(|found| config.shows(&found.name)).collect();
@@ -279,11 +287,12 @@ fn database(config: &ServiceConfig) -> Result<String, ErrorDetail> {
         (Some(one), None, _) | (None, _, [one]) => Some(one.name.clone()),
         _ => None,
     };
-    found.ok_or_else(|| {
+    let found = found.ok_or_else(|| {
         let what =
             format!("{} databases, of which Neo4j 3.0's protocol can name none", shown.len());
         detail(ErrorCode::NotFound, what, None)
-    })
+    })?;
+    if config.catalog.is_v3_0(&found)? { Ok(found) } else { Err(not_3_0()) }
 }
 
 fn not_3_0() -> ErrorDetail {

@@ -89,6 +89,14 @@ pub enum Error {
         /// The log file.
         path: PathBuf,
     },
+    /// An increment cannot be: a new full backup can.
+    #[error("{}: {what}", path.display())]
+    NoIncrement {
+        /// The log file.
+        path: PathBuf,
+        /// Why.
+        what: String,
+    },
     /// A backup of another store.
     #[error("{}: the store is {found}, the backup is of {expected}", path.display())]
     OtherStore {

@@ -173,7 +173,7 @@ fn code_of_source(error: &source::Error) -> ExitCode {
     match error {
         E::Config { .. } => ExitCode::BadConfiguration,
         E::NoSuchDatabase { .. } => ExitCode::NoSuchDatabase,
-        E::LogPruned { .. } => ExitCode::LogsPruned,
+        E::LogPruned { .. } | E::NoIncrement { .. } => ExitCode::LogsPruned,
         E::Format { source, .. } if !source.is_unsupported() => ExitCode::CorruptData,
         E::State(_) => ExitCode::Internal,
         _ => ExitCode::SourceUnusable,

@@ -12,13 +12,13 @@ use formats::v3_0::{
 use formats::{LogPosition, LogVersion};
 use source::v3_0::HotCopy;
 use source::{CopyFile, Database, FileKind, LOG_PREFIX, LiveCopy as _};
-use testkit::load::{Expected, LoadOptions};
+use testkit::load::Expected;
 use testkit::rest;
 use testkit::versions::{self, V3_0_0, Version};
 
 use crate::control::{SLOW, is_about_the_copy, write};
 use crate::scene::one_at_a_time;
-use crate::scene_3_0::{DATABASE, Scene, usual_load};
+use crate::scene_3_0::{DATABASE, Scene, without_schema_changes};
 
 const METADATA_STORE: &str = "neostore";
 /// Time for two check points.
@@ -73,7 +73,7 @@ fn a_copy_of_3_0_that_breaks_a_rule_is_caught() {
 
 fn examine(version: &Version) -> Result<()> {
     let mut scene = Scene::begin(version, |server| server)?;
-    scene.load(LoadOptions { schema_every: None, ..usual_load() })?;
+    scene.load(without_schema_changes())?;
     // Before the first check point a legacy index has no commit, and there is nothing to copy of it.
     std::thread::sleep(CHECK_POINTS);
     let mut copies = Vec::new();

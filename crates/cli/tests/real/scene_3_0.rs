@@ -32,6 +32,11 @@ pub fn usual_load() -> LoadOptions {
     LoadOptions { writers: 3, kept: 15, schema_every, ..usual }
 }
 
+/// The same, where nothing of the schema changes.
+pub fn without_schema_changes() -> LoadOptions {
+    LoadOptions { schema_every: None, ..usual_load() }
+}
+
 /// A live server, both services, and a load once that has begun.
 pub struct Scene {
     pub version: Version,

@@ -1,13 +1,15 @@
 //! Neo4j 3.0: its own backup service and tool, and ours, each with each.
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
 use testkit::follower::Follower;
-use testkit::load::{Expected, Load, LoadOptions};
+use testkit::load::{Expected, Load};
 use testkit::server::Server;
 use testkit::versions::{self, V3_0_0, V3_0_7, Version};
 
 use crate::scene::{arg, copies, one_at_a_time, program};
-use crate::scene_3_0::{DATABASE, Scene, usual_load};
+use crate::scene_3_0::{DATABASE, Scene, without_schema_changes};
 
 /// Increments of a follower, each of a few transactions.
 const LEAST_FOLLOWED: usize = 50;
@@ -16,8 +18,8 @@ const LEAST_FOLLOWED: usize = 50;
 /// from ours beside it, each going on with what came from the other, and by the original tool from ours.
 /// Whatever comes of it is a database that real 3.0 recovers: by `restore`, and as it lies there. The
 /// original tool goes on with our client's backups, and ours with the tool's. A follower has each transaction all
-/// the while. Method: a load with legacy indexes, in the long run indexes that come and go, short logs; what must be
-/// there is told by the writers.
+/// the while. Method: a load with legacy indexes, short logs; what must be there is told by the writers. Indexes do not
+/// come and go: 3.0.0 broke after some minutes where they did while its own service copied; see `tool_3_0` for ours.
 #[test]
 fn backups_of_3_0() {
     let _guard = one_at_a_time();
@@ -35,11 +37,12 @@ fn examine(version: &Version) -> Result<()> {
     let quiet = scene.path("quiet");
     scene.back_up_with(theirs, &quiet, "full", &["-gather-forensics"])?;
     scene.has_forensics("quiet")?;
-    scene.load(usual_load())?;
+    scene.load(without_schema_changes())?;
     scene.back_up(ours, &quiet, "incremental")?;
     let from = ours.to_string();
     let follower = Follower::start(&program(), &["-host", &from, "-to", arg(&quiet)])?;
     for round in 0..copies(1, 10) {
+        let begun = Instant::now();
         let to = scene.path(&format!("theirs-{round}"));
         scene.back_up(theirs, &to, "full")?;
         scene.back_up(ours, &to, "incremental")?;
@@ -64,6 +67,12 @@ fn examine(version: &Version) -> Result<()> {
         scene.by_the_tool(theirs, &to)?;
         let expected = scene.back_up(ours, &to, "incremental")?;
         scene.restored(&to, &expected)?;
+        let history = scene.load.as_ref().map(Load::history);
+        let latency = history.map(|history| history.latency(begun, Instant::now()));
+        ensure!(
+            latency.is_some_and(|latency| latency.count > 0),
+            "round {round}: nothing was written"
+        );
     }
     let (followed, events) = (follower.durable(DATABASE).len(), follower.events());
     let alarms: Vec<_> = events.iter().filter(|event| event.kind() == "alarm").collect();
@@ -86,9 +95,8 @@ fn backups_of_3_0_go_on_over_an_upgrade() -> Result<()> {
         eprintln!("BOTH VERSIONS ONLY an upgrade of 3.0 in place");
         return Ok(());
     }
-    let usual = || LoadOptions { schema_every: None, ..usual_load() };
     let mut scene = Scene::begin(&V3_0_0, |server| server)?;
-    scene.load(usual())?;
+    scene.load(without_schema_changes())?;
     let [theirs, ours] = ["theirs", "ours"].map(|name| scene.path(name));
     let back_up = |scene: &Scene, kinds: [&str; 2]| -> Result<[Expected; 2]> {
         let [first, second] = kinds;
@@ -104,7 +112,7 @@ fn backups_of_3_0_go_on_over_an_upgrade() -> Result<()> {
     scene.version = V3_0_7;
     scene.service = program().serve(&["--config", arg(&scene.live.conf())])?;
     back_up(&scene, ["full", "incremental"])?;
-    scene.load(usual())?;
+    scene.load(without_schema_changes())?;
     let expected = back_up(&scene, ["incremental", "incremental"])?;
     for (to, expected) in [&theirs, &ours].into_iter().zip(&expected) {
         scene.restored(to, expected)?;

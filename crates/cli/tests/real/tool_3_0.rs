@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use formats::v3_0::Neostore;
 use rustix::process::Signal;
-use testkit::load::{Expected, LoadOptions};
+use testkit::load::Expected;
 use testkit::server::Server;
 use testkit::versions::{self, V3_0_0, V3_0_0_COMMUNITY, Version};
 use testkit::{backup_tool, params, process, rest, verdict};
 
 use crate::scene::{arg, one_at_a_time, program};
-use crate::scene_3_0::{Scene, usual_load};
+use crate::scene_3_0::{Scene, usual_load, without_schema_changes};
 
 /// How the tool says that it must begin anew.
 const LOGS_GONE: &str = "IncrementalBackupNotPossibleException";
@@ -52,7 +52,7 @@ fn the_tool_begins_anew_where_logs_are_gone() {
             server.setting("dbms.tx_log.rotation.retention_policy", "1 files")
         })?;
         // The job that makes check points, which prune, dies now and then where indexes come and go.
-        scene.load(LoadOptions { schema_every: None, ..usual_load() })?;
+        scene.load(without_schema_changes())?;
         let to = scene.path("tool");
         scene.by_the_tool(scene.ours(), &to)?;
         let strange = to.join("strange");

@@ -34,6 +34,8 @@ const METADATA_STORE: &str = "neostore";
 /// As in a backup.
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+/// Said of a log that 3.0 could not recover, which grows as long as the copy takes.
+const TOO_LONG: ErrorCode = ErrorCode::SourceUnusable;
 /// Longer counts files are left out: they are kept in memory until it is known whether they fit.
 const COUNTS_BYTES_MAX: usize = 16 << 20;
 
@@ -64,6 +66,7 @@ pub(super) fn bring(
         let message = format!("the server's store is {store_id} now, not {}", session.store_id);
         return Err(refused(ErrorCode::OtherStore, message));
     }
+    stored.require_legacy_list()?;
     let neostore = Neostore::decode(&stored.metadata).map_err(broken)?;
     let version = neostore.log_version;
     let id = u32::try_from(stored.files.len()).unwrap_or(u32::MAX);
@@ -71,7 +74,7 @@ pub(super) fn bring(
     log.keep_first();
     log.push(&[0; COMPOSED_LOG_START_BYTES])?;
     progress.phase(Phase::Logs, 0);
-    let mut found = Transactions::bring(&mut response, &mut log, progress)?;
+    let mut found = Transactions::bring(&mut response, &mut log, TOO_LONG, progress)?;
     if found.count == 0 {
         found = prove_quiet(server, before, &neostore, &mut log, progress)?;
     }
@@ -120,6 +123,17 @@ pub(super) fn bring(
 }
 
 impl Stored {
+    /// The list of legacy indexes comes with them: a server that is replacing it sends none.
+    fn require_legacy_list(&self) -> Result<()> {
+        let mut legacy = self.files.iter().filter(|file| file.kind == FileKind::LegacyIndex);
+        let is_list = |file: &FileInfo| file.path == LEGACY_INDEX_CONFIG;
+        if legacy.clone().any(is_list) || legacy.next().is_none() {
+            return Ok(());
+        }
+        let message = format!("legacy indexes came without their list, {LEGACY_INDEX_CONFIG}");
+        Err(refused(ErrorCode::SourceUnusable, message))
+    }
+
     /// Takes all files; gives the store's identity, which comes behind them.
     fn bring(
         &mut self,
@@ -317,7 +331,7 @@ fn prove_quiet(
     let mut response = server.ask(&Request::Incremental { last_tx_id: previous })?;
     // A server that fails at once does not send its identity before.
     let found = response.store_id();
-    match found.and_then(|_| Transactions::bring(&mut response, log, progress)) {
+    match found.and_then(|_| Transactions::bring(&mut response, log, TOO_LONG, progress)) {
         Ok(found) => match found.last {
             Some(now) if now.tx_id != last => busy(&format!("is {} after it", now.tx_id)),
             _ => Ok(found),

@@ -83,7 +83,9 @@ pub(super) fn bring(
     let mut response = ask(server, &session.store_id, &old)?;
     let path = format!("{LOG_PREFIX}{}", old.end.version);
     let mut log = Writer::at(sink, 0, FileKind::Log, path, start_bytes)?;
-    let found = Transactions::bring(&mut response, &mut log, progress)?;
+    // A full backup brings fewer.
+    let too_long = ErrorCode::LogsPruned;
+    let found = Transactions::bring(&mut response, &mut log, too_long, progress)?;
     require_same(found.first, &old)?;
     let file = log.finish()?;
     let last_tx = match found.last {

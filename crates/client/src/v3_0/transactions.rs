@@ -24,13 +24,15 @@ pub(super) struct Transactions {
 }
 
 impl Transactions {
-    /// Reads a response's transactions to its end, and puts their bytes into a log.
+    /// Reads a response's transactions to its end, and puts their bytes into a log. `too_long` is said of a log that
+    /// 3.0 could not recover.
     pub(super) fn bring(
         response: &mut Response,
         log: &mut Writer<'_>,
+        too_long: ErrorCode,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let (begin, log) = (log.size_bytes(), Some(log));
+        let (begin, log) = (log.size_bytes(), Some((log, too_long)));
         let error = RefCell::new(None);
         let tee = Tee { response, log, progress, left: 0..0, is_ended: false, error: &error };
         let mut reader = BatchReader::new(tee, begin);
@@ -98,7 +100,7 @@ pub(super) fn last_tx(batch: &Batch, version: formats::LogVersion) -> LastTx {
 /// Gives the bytes that come to whoever reads them, and to the log, if there is one.
 struct Tee<'a, 'b> {
     response: &'a mut Response,
-    log: Option<&'a mut Writer<'b>>,
+    log: Option<(&'a mut Writer<'b>, ErrorCode)>,
     progress: &'a dyn Progress,
     left: Range<usize>,
     /// The connection stays open: whoever asks for more waits for ever.
@@ -116,12 +118,11 @@ impl Tee<'_, '_> {
             }
             match self.response.next()? {
                 Part::Transactions(range) => {
-                    if let Some(log) = &mut self.log {
+                    if let Some((log, too_long)) = &mut self.log {
                         log.push(self.response.bytes(range.clone()))?;
                         if log.size_bytes() > LOG_BYTES_MAX {
-                            // A full backup brings fewer.
                             let message = "the backup's log would be longer than 2 GiB".to_owned();
-                            return Err(refused(ErrorCode::LogsPruned, message));
+                            return Err(refused(*too_long, message));
                         }
                     }
                     self.progress.received();

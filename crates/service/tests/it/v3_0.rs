@@ -188,6 +188,28 @@ async fn requests_that_are_none() {
     three.is_well().await;
 }
 
+/// Claim: nothing of a database of a later version is sent in the protocol of 3.0, nor is a copy of it begun. Method:
+/// the files of a real server of 5.26, of which the service can read no logs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_version_is_none_of_the_protocols() {
+    let data = tempfile::tempdir().unwrap();
+    let from = fixture("5.26.30/mixed/databases");
+    let copied = std::process::Command::new("cp").arg("-r").arg(from).arg(data.path()).status();
+    assert!(copied.unwrap().success());
+    std::fs::remove_dir_all(data.path().join("databases/system")).ok();
+    let installation = Installation::from_data(data.path()).unwrap();
+    let service = serve(&Arc::new(Synthetic::small()), |config| {
+        config.catalog = Arc::new(installation);
+    })
+    .await;
+    let three = Three { service, data };
+    for name in ["full", "incremental-1"] {
+        let answer = three.answer(&captured(&format!("{name}.request")), true).await;
+        let message = failure(&answer).and_then(|failure| failure.message).unwrap_or_default();
+        assert!(message.contains("not one of Neo4j 3.0"), "{name}: {message:?}");
+    }
+}
+
 /// Claim: a request that is cut off at any byte ends the connection, and no more: at once where the
 /// client closes it, and after the time that a request may take to arrive where it does not.
 /// Method: each length of a captured request; a few that are held open, and one that comes byte by

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use formats::txlog::BatchReader;
-use formats::v3_0::{COMPOSED_LOG_START_BYTES, LOG_BYTES_MAX, composed_log_start};
+use formats::v3_0::{COMPOSED_LOG_START_BYTES, composed_log_start};
 use formats::{LogVersion, TxId};
 
 use crate::logs::HeldLogs;
@@ -46,13 +46,6 @@ impl ComposedLog {
         version: LogVersion,
         end: u64,
     ) -> Result<Self> {
-        if end > LOG_BYTES_MAX {
-            let what = format!(
-                "{end} bytes of transactions since a check point: 3.0 cannot recover so many"
-            );
-            let path = runs.last().map(|run| logs.path(run.version)).unwrap_or_default();
-            return Err(Error::Changed { path, what });
-        }
         let mut at = i64::try_from(end).unwrap_or(i64::MAX);
         let mut pieces = Vec::new();
         let mut first = None;
@@ -139,8 +132,9 @@ fn first_in(log: &Held, run: &Run, skipped: u64) -> Result<TxId> {
             return Ok(batch.tx_id);
         }
     }
+    // The backup came from the service of a server that had been upgraded, say.
     let what = format!("no transaction begins at offset {begin}, as the backup has it");
-    Err(Error::Changed { path: log.path().to_owned(), what })
+    Err(Error::NoIncrement { path: log.path().to_owned(), what })
 }
 
 impl HeldLogs {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use formats::txlog::LogHeader;
 use formats::v3_0::{
     COUNTS, CountsFile, IndexConfig, LABEL_SCAN_STORE, LEGACY_INDEX_CONFIG, LEGACY_INDEXES,
-    MANDATORY, Neostore, SCHEMA_INDEXES,
+    LOG_BYTES_MAX, MANDATORY, Neostore, SCHEMA_INDEXES,
 };
 use formats::{KernelVersion, LogPosition, StoreId};
 
@@ -129,6 +129,14 @@ impl HotCopy {
                 (log, last_tx)
             }
         };
+        if log.size_bytes > LOG_BYTES_MAX {
+            let what = format!(
+                "{} bytes of transactions since a check point: 3.0 cannot recover so many; the server's next one \
+                 is to be waited for",
+                log.size_bytes
+            );
+            return Err(Error::Changed { path: self.database.log_dir.clone(), what });
+        }
         let id = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         let path = format!("{LOG_PREFIX}{version}");
         let file = CopyFile { id, kind: FileKind::Log, path, size_bytes: log.size_bytes };

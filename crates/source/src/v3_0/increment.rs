@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use formats::txlog::{Batch, BatchReader, LogHeader};
+use formats::v3_0::LOG_BYTES_MAX;
 use formats::{LogPosition, LogVersion, StoreId, TxId};
 
 use super::composed::ComposedLog;
@@ -88,6 +89,13 @@ impl Increment {
         let new_bytes = scanner.runs.iter().map(behind).fold(0, u64::saturating_add);
         let version = old.end.version;
         let size_bytes = old.end.offset_bytes.saturating_add(new_bytes);
+        if size_bytes > LOG_BYTES_MAX {
+            let path = log_path(self.logs.log_dir(), self.anchor.version);
+            let what = format!(
+                "the backup's log would be {size_bytes} bytes long, and 3.0 cannot recover so many"
+            );
+            return Err(Error::NoIncrement { path, what });
+        }
         let position = LogPosition { version, offset_bytes: size_bytes };
         let last_tx = match last.tx_id == old.tx_id {
             true => *old,

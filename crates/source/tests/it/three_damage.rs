@@ -7,7 +7,7 @@ use formats::txlog::{Batch, BatchReader};
 use formats::v3_0::MANDATORY;
 use formats::{LogPosition, LogVersion, TxId};
 use source::v3_0::Behind;
-use source::{After, Database, Error, Installation, LastTx, LiveCopy as _};
+use source::{After, Database, Error, Installation, LastTx};
 use tempfile::TempDir;
 
 use crate::home::copy;
