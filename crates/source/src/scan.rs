@@ -1,5 +1,6 @@
 //! Reading transaction logs over several files: every checksum, every id, to the last commit.
 
+use std::ops::Range;
 use std::path::Path;
 
 use formats::txlog::{Batch, BatchReader, Chain, LogHeader};
@@ -125,8 +126,8 @@ impl FileEnd {
 
     /// Whether this is how the log of a running server may end: after a batch, or inside one that
     /// is being written. Where a batch is complete but wrong, or an intact batch stands behind
-    /// what does not parse, the log is damaged in its middle: never a place to cut. `last` is the last
-    /// transaction before that.
+    /// what does not parse, the log is damaged in its middle: never a place to cut. In 3.0, where no checksum is
+    /// of a batch's content, only one after `last` counts, the last before the tail.
     pub fn is_live_tail(
         &self,
         held: &Held,
@@ -142,7 +143,9 @@ impl FileEnd {
         }
         let ends = error.is_incomplete() || held.is_zero_from(*consumed)?;
         let from = boundary.offset_bytes.saturating_add(1);
-        Ok(ends && !has_batch_between(held, from, *consumed, last)?)
+        let is_3_0 = read_header(held)?.is_some_and(|header| header.store_id.is_none());
+        let is_intact = |batch: &Batch| !is_3_0 || Some(batch.tx_id) > last;
+        Ok(ends && !has_batch_between(held, from..*consumed, is_3_0, is_intact)?)
     }
 
     /// Fails unless the file ended exactly after a batch.
@@ -182,12 +185,16 @@ const TRIAL_BUFFER_BYTES: usize = 512;
 const TRIALS_MAX: u64 = 16;
 
 /// Whether an intact batch may begin anywhere in a range that does not parse from its start. True
-/// also if that is too much work to tell: bytes can be made to look like batches without end. In 3.0, where no
-/// checksum is of a batch's content, only one of a transaction after `last` is taken for intact.
-fn has_batch_between(held: &Held, from: u64, to: u64, last: Option<TxId>) -> Result<bool> {
+/// also if that is too much work to tell: bytes can be made to look like batches without end.
+fn has_batch_between(
+    held: &Held,
+    range: Range<u64>,
+    is_3_0: bool,
+    is_intact: impl Fn(&Batch) -> bool,
+) -> Result<bool> {
+    let Range { start: from, end: to } = range;
     let size = held.size_bytes()?;
     let versions = KernelVersion::OLDEST.0..=KernelVersion::NEWEST.0;
-    let is_intact = |batch: &Batch| !batch.kernel_version.is_3_0() || Some(batch.tx_id) > last;
     let mut budget = to.saturating_sub(from).saturating_mul(TRIALS_MAX);
     let mut buf = vec![0; WINDOW_BYTES];
     let mut at = from;
@@ -196,8 +203,11 @@ fn has_batch_between(held: &Held, from: u64, to: u64, last: Option<TxId>) -> Res
         let bytes = buf.get(..read).unwrap_or_default();
         for ((offset, index), pair) in (at..to).zip(0..).zip(bytes.windows(2)) {
             let [version, kind] = *pair else { continue };
-            let is_3_0 = KernelVersion(version).is_3_0();
-            if kind != START || !(is_3_0 || versions.contains(&version)) {
+            let is_version = match is_3_0 {
+                true => KernelVersion(version).is_3_0(),
+                false => versions.contains(&version),
+            };
+            if kind != START || !is_version {
                 continue;
             }
             let here = bytes.get(index..).unwrap_or_default();
@@ -394,7 +404,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         let held = Held::open(file.path()).unwrap();
-        has_batch_between(&held, 1, bytes.len() as u64, None).unwrap()
+        has_batch_between(&held, 1..bytes.len() as u64, false, |_| true).unwrap()
     }
 
     /// However far behind what does not parse, at any place in a window, and behind what only begins
