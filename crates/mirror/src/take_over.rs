@@ -17,8 +17,8 @@ use crate::backup::locate;
 use crate::chain::with_causes;
 use crate::increment::hash_blocks;
 use crate::layout::{Layout, Target, examine};
-use crate::unchanged::require_unchanged;
-use crate::{DatabaseEntry, Error, Mirror, Result};
+use crate::unchanged::{OwnChanges, require_unchanged};
+use crate::{Backup, DatabaseEntry, Error, Mirror, Result};
 
 /// What a server or a tool of Neo4j 3.0 locks while it has a database open.
 const STORE_LOCK: &str = "store_lock";
@@ -46,14 +46,27 @@ impl Mirror {
         let dir = self.dir();
         let is_theirs = match self.manifest().database(database) {
             None => matches!(examine(dir)?, Target::Theirs),
-            Some(entry) if Layout::of(&entry.store_id) == Layout::Data => false,
-            Some(entry) => {
-                let unchanged = require_unchanged(dir, entry, self.own_changes());
-                unchanged.is_err() && went_on(dir, entry)?
-            }
+            Some(entry) => has_gone_on(dir, entry, self.own_changes())?,
         };
         Ok(is_theirs.then(|| Database::of_v3_0(database.to_owned(), dir)))
     }
+}
+
+impl Backup {
+    /// The database in the directory, if Neo4j's own tool has gone on with this backup: the next run takes it over.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn theirs(&self, entry: &DatabaseEntry) -> Result<Option<Database>> {
+        let is_theirs = has_gone_on(self.dir(), entry, &OwnChanges::default())?;
+        Ok(is_theirs.then(|| Database::of_v3_0(entry.name.clone(), self.dir())))
+    }
+}
+
+/// Whether Neo4j's own tool has gone on with a backup.
+fn has_gone_on(dir: &Path, entry: &DatabaseEntry, own: &OwnChanges) -> Result<bool> {
+    let may_be = Layout::of(&entry.store_id) == Layout::Database;
+    Ok(may_be && require_unchanged(dir, entry, own).is_err() && went_on(dir, entry)?)
 }
 
 /// Whether somebody's recovery has run on a backup: its log has every byte that it had, and goes on with

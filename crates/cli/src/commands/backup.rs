@@ -3,7 +3,7 @@
 pub(super) mod choose;
 mod copy;
 mod follow;
-mod take_over;
+pub mod take_over;
 mod tell;
 
 pub(super) use copy::blocking;

@@ -197,6 +197,7 @@ fn the_tools_directory_is_taken_over() {
     let line = ["-host", &service.address, "-to", path, "--json"];
     let looked = look(&line[..4], 0, "");
     is(&looked, "target", "ok", "the next run takes it over");
+    is(&looked, "history", "ok", "an increment can begin after transaction 127");
 
     let ran = run(line);
     assert_eq!(ran.status, 0, "{ran:?}");
@@ -222,6 +223,9 @@ fn the_tools_directory_is_taken_over() {
         formats::LogPosition { version: formats::LogVersion(0), offset_bytes: bytes.len() as u64 };
     bytes.extend_from_slice(&formats::v3_0::CheckPoint::encode(end));
     std::fs::write(&log, &bytes).unwrap();
+    let looked = look(&line[..4], 0, "");
+    is(&looked, "backup", "ok", "the next run takes it over");
+    is(&looked, "history", "ok", "an increment can begin after transaction 129");
     let ran = run(line);
     assert_eq!(ran.status, 0, "{ran:?}");
     assert!(ran.stderr.contains("taken over"), "{ran:?}");
@@ -255,6 +259,7 @@ fn what_is_not_taken_over() {
     let refused = |to: &Path, service: &Service, status| refused_with(to, service, &[], status);
     let to = of_the_tool(dir.path());
     refused(&to, &other, 23);
+    look(&["-host", &other.address, "-to", to.to_str().unwrap()], 23, "other_store");
     refused(&to, &five, 23);
     refused_with(&to, &five, &["--full"], 38);
 
@@ -266,6 +271,7 @@ fn what_is_not_taken_over() {
     bytes[length - 1] ^= 1;
     std::fs::write(&log, &bytes).unwrap();
     refused(&to, &killed, 24);
+    look(&["-host", &killed.address, "-to", to.to_str().unwrap()], 24, "diverged");
     std::fs::write(&log, &whole).unwrap();
 
     std::fs::write(to.join("letter"), "dear").unwrap();

@@ -53,7 +53,7 @@ impl Run {
 }
 
 /// What the tool's database ends with.
-fn end_of(theirs: &Database) -> Result<After> {
+pub fn end_of(theirs: &Database) -> Result<After> {
     let begun = service::full(theirs).map_err(failed)?;
     let finished = begun.copy.finish().map_err(failed)?;
     Ok(After { store_id: begun.store_id, external_uuid: None, last_tx: finished.last_tx })

@@ -1,5 +1,6 @@
 //! Each database: its state, its backup, whether an increment could begin, and for how long yet.
 
+use std::path::Path;
 use std::time::Duration;
 
 use client::{Client, Error};
@@ -13,11 +14,13 @@ use super::findings::{Check, Findings};
 use super::retention::{self, For};
 use super::target::{Found, Needs, Target};
 use crate::commands::backup::choose::Globs;
+use crate::commands::backup::take_over::end_of;
 use crate::commands::backup::{Results, blocking};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::units;
 
+const TAKEN_OVER: &str = "the next run takes it over";
 /// A backup that is made now should be good for so long.
 const LEAST: Duration = Duration::from_hours(1);
 
@@ -87,6 +90,14 @@ async fn after(
     let check = Check::of("backup", &entry.name);
     let (owned, copied) = (backup.clone(), entry.clone());
     let after = blocking(move || owned.after(&copied)).await.and_then(|after| Ok(after?));
+    if after.is_err()
+        && let Some(after) = of_the_tool(backup, entry).await
+    {
+        let last = after.last_tx.tx_id;
+        let message = format!("up to transaction {last}, by Neo4j's own backup tool; {TAKEN_OVER}");
+        findings.ok(check, message);
+        return Some(after);
+    }
     let (last, size) = (&entry.last_tx, units::bytes(entry.size_bytes()));
     let message = format!(
         "{size}, up to transaction {} of {}; last run {}",
@@ -107,6 +118,14 @@ async fn after(
         Ok(_) => findings.ok(check, message),
     }
     after.ok()
+}
+
+/// What a backup ends with that Neo4j's own tool has gone on with.
+async fn of_the_tool(backup: &Backup, entry: &DatabaseEntry) -> Option<After> {
+    let (backup, entry) = (backup.clone(), entry.clone());
+    let looked =
+        blocking(move || backup.theirs(&entry).ok().flatten().map(|theirs| end_of(&theirs)));
+    looked.await.ok().flatten()?.ok()
 }
 
 impl Run<'_> {
@@ -131,7 +150,12 @@ impl Run<'_> {
             None => {
                 needs.at_least_bytes = needs.at_least_bytes.saturating_add(size_bytes);
                 needs.makes_full = true;
-                self.full(name, findings).await;
+                match self.target {
+                    Some(Target { dir, found: Found::Theirs, .. }) => {
+                        self.take_over(name, dir, findings).await;
+                    }
+                    _ => self.full(name, findings).await,
+                }
                 None
             }
             Some((target, backup, entry)) => {
@@ -173,7 +197,6 @@ impl Run<'_> {
                     None => "",
                     // No run could begin anything there.
                     Some(Found::Unusable) => return,
-                    Some(Found::Theirs) => "beside going on with what the tool has made, ",
                     Some(_) => "no backup yet: ",
                 };
                 let message = format!("{none}a full backup could begin{files}");
@@ -192,7 +215,27 @@ impl Run<'_> {
         findings: &mut Findings,
     ) -> bool {
         let Some(after) = after(target, backup, entry, findings).await else { return false };
-        let (name, tx_id) = (&entry.name, entry.last_tx.tx_id);
+        self.increment(&entry.name, after, findings).await
+    }
+
+    /// Whether what the tool of Neo4j 3.0 has made could be taken over.
+    async fn take_over(&self, name: &str, dir: &Path, findings: &mut Findings) {
+        let theirs = source::Database::of_v3_0(name.to_owned(), dir);
+        match blocking(move || end_of(&theirs)).await.flatten() {
+            Ok(after) => {
+                let last = after.last_tx.tx_id;
+                let message = format!(
+                    "what Neo4j's own backup tool has made, up to transaction {last}; {TAKEN_OVER}"
+                );
+                findings.ok(Check::of("backup", name), message);
+                self.increment(name, after, findings).await;
+            }
+            Err(failure) => findings.error(Check::of("backup", name), failure),
+        }
+    }
+
+    async fn increment(&self, name: &str, after: After, findings: &mut Findings) -> bool {
+        let tx_id = after.last_tx.tx_id;
         let check = Check::of("history", name);
         match self.client.check(name, Some(after)).await {
             Ok(_) => {
