@@ -24,7 +24,10 @@ pub(super) fn find(database: &Database, tx_id: TxId) -> Result<Found> {
     let mut is_pruned = false;
     for (version, path) in numbered_files(&database.log_dir, LOG_PREFIX)?.into_iter().rev() {
         let Some(held) = Held::open_if_there(&path)? else { continue };
-        if read_header(&held)?.is_none() {
+        let Some(header) = read_header(&held)? else { continue };
+        // At least so many are in earlier logs.
+        if tx_id.0 <= header.last_append_index {
+            is_pruned = true;
             continue;
         }
         let log = database.log_index.read(&held)?;

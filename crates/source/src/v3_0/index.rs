@@ -56,10 +56,12 @@ impl LogIndex {
         let known = logs.remove(held.path()).filter(|known| known.file == file);
         let mut log = match known {
             Some(known) if known.log.is_still(held)? => known.log,
-            _ => IndexedLog::new(),
+            _ => {
+                logs.retain(|path, _| path.exists());
+                IndexedLog::new()
+            }
         };
         log.go_on(held)?;
-        logs.retain(|path, _| path.exists());
         logs.insert(held.path().to_owned(), Known { file, log: log.clone() });
         Ok(log)
     }
@@ -71,17 +73,20 @@ impl IndexedLog {
         Self { marks: Vec::new(), check_points: VecDeque::new(), last: None, end }
     }
 
-    /// Whether what was read is there still, by the last transaction: files can be replaced in place.
+    /// Whether what was read is there still, by the first and the last transaction: files can be replaced in place.
     fn is_still(&self, held: &Held) -> Result<bool> {
         let Some(last) = self.last.filter(|_| held.size_bytes().is_ok_and(|size| size >= self.end))
         else {
             return Ok(false);
         };
-        match reader(held, last.start, self.end).next_batch() {
-            Ok(batch) => Ok(batch == Some(last)),
+        let at = |start| match reader(held, start, self.end).next_batch() {
+            Ok(batch) => Ok(batch),
             Err(error) if error.is_io() => Err(Error::format(held.path())(error)),
-            Err(_) => Ok(false),
-        }
+            Err(_) => Ok(None),
+        };
+        let Some(first) = self.marks.first() else { return Ok(false) };
+        let is_first = |batch: Batch| (batch.tx_id, batch.start) == (first.tx_id, first.start);
+        Ok(at(last.start)? == Some(last) && at(first.start)?.is_some_and(is_first))
     }
 
     fn go_on(&mut self, held: &Held) -> Result<()> {
@@ -269,6 +274,17 @@ mod tests {
         std::fs::write(&path, &log[..cut]).unwrap();
         let (found, held) = read();
         assert_right(&found, &held, &log[..cut]);
+
+        // As long, and with the same end, but a check point is at the beginning instead of later.
+        let early = log[HEADER_BYTES..].to_vec();
+        let moved = found.check_points[0];
+        let (start, end) = (moved.start as usize - HEADER_BYTES, moved.end as usize - HEADER_BYTES);
+        let early = [&log[..HEADER_BYTES], &early[start..end], &early[..start], &early[end..]];
+        std::fs::write(&path, &log).unwrap();
+        read();
+        std::fs::write(&path, early.concat()).unwrap();
+        let (found, held) = read();
+        assert_right(&found, &held, &early.concat());
 
         // Shorter, in the same file.
         std::fs::write(&path, &log[..1_000_000]).unwrap();

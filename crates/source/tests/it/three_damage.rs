@@ -1,10 +1,10 @@
-//! A log of Neo4j 3.0 that is damaged in its middle, which no checksum tells.
+//! A log of Neo4j 3.0 that is damaged in its middle, which no checksum tells, and one that is too long.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use formats::txlog::{Batch, BatchReader};
-use formats::v3_0::MANDATORY;
+use formats::v3_0::{LOG_BYTES_MAX, MANDATORY};
 use formats::{LogPosition, LogVersion, TxId};
 use source::v3_0::Behind;
 use source::{After, Database, Error, Installation, LastTx};
@@ -74,8 +74,8 @@ fn no_damage_in_the_middle_is_taken_for_the_end() {
     let log = std::fs::read(home.log()).unwrap();
     let start = home.database().hot_copy().unwrap().start().unwrap().tx_id;
     let (whole, _) = read(&log);
-    let behind = whole.iter().filter(|batch| batch.tx_id > start);
-    let (first, last) = (behind.clone().next().unwrap(), behind.last().unwrap());
+    let mut behind = whole.iter().filter(|batch| batch.tx_id > start);
+    let (first, last) = (behind.next().unwrap(), behind.next_back().unwrap());
     let seems_to_end = |at: &u64| {
         let mut damaged = log.clone();
         damaged[*at as usize] = 0x7F;
@@ -97,21 +97,44 @@ fn is_noticed(log: &[u8], at: u64, first: &Batch) {
     damaged[at as usize] = 0x7F;
     std::fs::write(home.log(), damaged).unwrap();
     let database = home.database();
-    let store_id = database.inspect().store_id.unwrap();
     let finished = database.hot_copy().and_then(|copy| copy.finish());
     assert!(matches!(finished, Err(Error::Format { .. })), "damaged at {at}: {finished:?}");
 
-    let offset_bytes = first.end;
-    let last_tx = LastTx {
-        tx_id: first.tx_id,
-        checksum: first.checksum,
-        commit_time: first.commit_time,
-        start_bytes: Some(first.start),
-        end: LogPosition { version: LogVersion(0), offset_bytes },
-    };
-    let after = After { store_id, external_uuid: None, last_tx };
+    let after = after(&database, first, first.end);
     let finished = database.increment(after).and_then(|increment| increment.finish());
     assert!(matches!(finished, Err(Error::Format { .. })), "damaged at {at}: {finished:?}");
     let sent = Behind::find(&database, first.tx_id).map(|behind| behind.size_bytes());
     assert!(sent.is_err(), "damaged at {at}: {sent:?}");
+}
+
+/// What a backup ends with whose log has that length and ends with a transaction of the server's.
+fn after(database: &Database, last: &Batch, offset_bytes: u64) -> After {
+    let last_tx = LastTx {
+        tx_id: last.tx_id,
+        checksum: last.checksum,
+        commit_time: last.commit_time,
+        start_bytes: Some(offset_bytes - (last.end - last.start)),
+        end: LogPosition { version: LogVersion(0), offset_bytes },
+    };
+    let store_id = database.inspect().store_id.unwrap();
+    After { store_id, external_uuid: None, last_tx }
+}
+
+/// A backup's log that would become longer than 3.0 can recover is not gone on from, and one that just is not, is.
+#[test]
+fn a_log_that_would_be_too_long_has_no_increment() {
+    let home = Home::new();
+    let (batches, _) = read(&std::fs::read(home.log()).unwrap());
+    let (first, last) = (batches[batches.len() - 2], batches[batches.len() - 1]);
+    let new_bytes = last.end - last.start;
+    let database = home.database();
+    for (length, fits) in
+        [(LOG_BYTES_MAX - new_bytes, true), (LOG_BYTES_MAX - new_bytes + 1, false)]
+    {
+        let increment = database.increment(after(&database, &first, length)).unwrap();
+        match increment.finish() {
+            Ok(finished) => assert!(fits && finished.files[0].size_bytes == LOG_BYTES_MAX),
+            Err(error) => assert!(!fits && matches!(error, Error::NoIncrement { .. }), "{error}"),
+        }
+    }
 }
