@@ -21,6 +21,7 @@ use crate::scene::{arg, program};
 pub const DATABASE: &str = "graph.db";
 /// What it is called after a restore: the server is configured so.
 const RESTORED: &str = "restored.db";
+const UNEXPECTED_LINES: usize = 60;
 const BETWEEN: Duration = Duration::from_secs(2);
 const BACKUP_LIMIT: Duration = Duration::from_secs(120);
 
@@ -178,10 +179,33 @@ impl Scene {
         Ok(figures)
     }
 
+    /// Fails unless something has been written since; 3.0.0 breaks now and then by itself.
+    pub fn has_written_since(&self, begun: Instant) -> Result<()> {
+        let history = self.load.as_ref().map(Load::history);
+        let latency = history.map(|history| history.latency(begun, Instant::now()));
+        let is_alive = latency.is_some_and(|latency| latency.count > 0);
+        ensure!(is_alive, "nothing was written\n{}", self.unexpected()?);
+        Ok(())
+    }
+
+    /// What the server says of the last error that it did not expect.
+    fn unexpected(&self) -> Result<String> {
+        let log = std::fs::read(self.live.home().join("logs/debug.log"))?;
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<_> = log.lines().collect();
+        let is_it = |line: &&str| line.contains("unexpected error") && !line.contains("Deadlock");
+        let last = lines.iter().rposition(is_it).unwrap_or(lines.len());
+        Ok(lines.iter().skip(last).take(UNEXPECTED_LINES).copied().collect::<Vec<_>>().join("\n"))
+    }
+
     /// Ends load and server; the directory stays.
     pub fn stop(&mut self) -> Result<()> {
         if let Some(load) = self.load.take() {
-            println!("{}: {}", self.version.name, load.stop()?);
+            let totals = load.stop().map_err(|error| match self.unexpected() {
+                Ok(log) => error.context(log),
+                Err(_) => error,
+            })?;
+            println!("{}: {totals}", self.version.name);
         }
         self.live.stop()?;
         Ok(())

@@ -67,12 +67,7 @@ fn examine(version: &Version) -> Result<()> {
         scene.by_the_tool(theirs, &to)?;
         let expected = scene.back_up(ours, &to, "incremental")?;
         scene.restored(&to, &expected)?;
-        let history = scene.load.as_ref().map(Load::history);
-        let latency = history.map(|history| history.latency(begun, Instant::now()));
-        ensure!(
-            latency.is_some_and(|latency| latency.count > 0),
-            "round {round}: nothing was written"
-        );
+        scene.has_written_since(begun)?;
     }
     let (followed, events) = (follower.durable(DATABASE).len(), follower.events());
     let alarms: Vec<_> = events.iter().filter(|event| event.kind() == "alarm").collect();
