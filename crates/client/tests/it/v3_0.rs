@@ -17,12 +17,17 @@ use crate::kit::{Memory, options};
 
 pub const SOON: Duration = Duration::from_secs(20);
 
+/// The list of legacy indexes.
+const LIST: &str = "index.db";
+
 /// A real database of 3.0.0, as one that is served.
 struct Store {
     dir: PathBuf,
     neostore: Vec<u8>,
     log: Vec<u8>,
     batches: Vec<Batch>,
+    /// What a full copy has, in its order.
+    names: Vec<&'static str>,
 }
 
 impl Store {
@@ -33,7 +38,8 @@ impl Store {
         let log = std::fs::read(dir.join("neostore.transaction.db.0")).unwrap();
         let mut reader = BatchReader::new(&log[16..], 16);
         let batches = std::iter::from_fn(|| reader.next_batch().unwrap()).collect();
-        Self { dir, neostore, log, batches }
+        let names = vec!["neostore.nodestore.db", LIST, "neostore.counts.db.a", "neostore"];
+        Self { dir, neostore, log, batches, names }
     }
 
     fn last(&self) -> TxId {
@@ -52,9 +58,10 @@ impl Store {
     }
 
     fn files(&self, encoder: &mut Encoder) {
-        for name in ["neostore.nodestore.db", "index.db", "neostore.counts.db.a", "neostore"] {
+        for name in &self.names {
             assert!(encoder.file(name));
-            encoder.data(&std::fs::read(self.dir.join(name)).unwrap());
+            // Where it has another name here, what is in it does not matter.
+            encoder.data(&std::fs::read(self.dir.join(name)).unwrap_or_default());
             encoder.file_end();
         }
         encoder.files_end();
@@ -297,6 +304,24 @@ async fn a_full_copy_without_transactions() {
     });
     let (copied, _) = full(busy).await;
     assert_eq!(code(&copied), Some(ErrorCode::LogsPruned), "{copied:?}");
+}
+
+/// Legacy indexes that come without their list, as from a server that is replacing it: not kept, and to be tried
+/// again. Without either the copy is whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn legacy_indexes_without_their_list() {
+    for (name, is_whole) in [(None, true), (Some("index/lucene/node/names/_0.cfs"), false)] {
+        let mut store = Store::new();
+        store.names.retain(|name| *name != LIST);
+        store.names.splice(0..0, name);
+        let last = store.last().0;
+        let store = Arc::new(store);
+        let (copied, _) = full(serve(move |request| store.honest(request, last - 1))).await;
+        match is_whole {
+            true => drop(copied.unwrap()),
+            false => assert_eq!(code(&copied), Some(ErrorCode::SourceUnusable), "{copied:?}"),
+        }
+    }
 }
 
 /// Transactions that are missing, that come twice or in another order, a last one that is cut off, a
