@@ -56,8 +56,7 @@ pub use neostore::Neostore;
 pub(crate) use neostore::store_version_name;
 pub use record::{GroupRecord, PropertyRecord};
 pub use recovery_start::{
-    CHECK_POINTS_MAX, Place, RecoveryStart, Refused, newest_check_points, place_in_log,
-    recovery_start,
+    Place, RecoveryStart, Refused, keep_newest, newest_check_points, place_in_log, recovery_start,
 };
 pub use store_files::{
     COUNTS, ID_SUFFIX, LABEL_SCAN_STORE, LEGACY_INDEX_CONFIG, LEGACY_INDEXES, MANDATORY,

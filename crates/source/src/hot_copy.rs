@@ -19,7 +19,7 @@ use formats::record_store;
 use crate::checkpoint::{FoundCheckpoint, find_checkpoint};
 use crate::derived::{Derived, LeftOut, Tree};
 use crate::installation::{Database, State};
-use crate::live_copy::{Checked, CopyFile, FileKind, Finished, LiveCopy, Stale, limit};
+use crate::live_copy::{Checked, CopyFile, End, FileKind, Finished, LiveCopy, Stale, limit};
 use crate::log_files::RecoveryStart;
 use crate::logs::HeldLogs;
 use crate::read::{Held, identity};
@@ -40,7 +40,7 @@ pub struct HotCopy {
     left_out: Vec<LeftOut>,
     logs: Arc<HeldLogs>,
     /// Readers of store bytes hold it for reading: so none is under way when E is looked for.
-    phase: RwLock<Option<End>>,
+    phase: RwLock<Option<End<Vec<Arc<Held>>>>>,
 }
 
 struct Entry {
@@ -53,11 +53,6 @@ enum Content {
     Record(Held),
     Tree(Tree),
     Lucene(Held),
-}
-
-struct End {
-    finished: Finished,
-    logs: Vec<Arc<Held>>,
 }
 
 impl HotCopy {
@@ -109,7 +104,7 @@ impl HotCopy {
 
     fn read_end(
         &self,
-        end: Option<&End>,
+        end: Option<&End<Vec<Arc<Held>>>>,
         index: usize,
         offset: u64,
         buf: &mut [u8],
@@ -129,7 +124,7 @@ impl HotCopy {
         Ok(read)
     }
 
-    fn find_end(&self) -> Result<End> {
+    fn find_end(&self) -> Result<End<Vec<Arc<Held>>>> {
         let as_of = now();
         let c = &self.found.checkpoint;
         let from = c.oldest_not_completed.min(c.position);
@@ -293,15 +288,12 @@ impl LiveCopy for HotCopy {
 
     fn finish(&self) -> Result<Finished> {
         let mut phase = self.phase.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(end) = phase.as_ref() {
-            return Ok(end.finished.clone());
-        }
-        self.check_in_place()?;
-        let end = self.find_end()?;
-        self.check_in_place()?;
-        let finished = end.finished.clone();
-        *phase = Some(end);
-        Ok(finished)
+        End::once(&mut phase, || {
+            self.check_in_place()?;
+            let end = self.find_end()?;
+            self.check_in_place()?;
+            Ok(end)
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use formats::{LogPosition, LogVersion, StoreId, TxId};
 
 use crate::checkpoint::numbered_files;
 use crate::installation::{Database, State};
-use crate::live_copy::{CopyFile, FileKind, Finished, LiveCopy, limit};
+use crate::live_copy::{CopyFile, End, FileKind, Finished, LiveCopy, limit};
 use crate::logs::{Cuts, HeldLogs, Waker};
 use crate::read::{Held, HeldReader};
 use crate::scan::{LOG_PREFIX, LastTx, Scanner, log_path, read_header};
@@ -36,12 +36,7 @@ pub struct Increment {
     /// Where the backup's last transaction begins.
     anchor: LogPosition,
     logs: Arc<HeldLogs>,
-    end: Mutex<Option<End>>,
-}
-
-struct End {
-    finished: Finished,
-    logs: Vec<Arc<Held>>,
+    end: Mutex<Option<End<Vec<Arc<Held>>>>>,
 }
 
 impl Increment {
@@ -83,7 +78,7 @@ impl Increment {
         Ok(Self { database, state, after, anchor, logs, end: Mutex::new(None) })
     }
 
-    fn find_end(&self) -> Result<End> {
+    fn find_end(&self) -> Result<End<Vec<Arc<Held>>>> {
         let as_of = now();
         let after = &self.after.last_tx;
         let tail = self.logs.tail_from(self.anchor.version)?;
@@ -231,13 +226,7 @@ impl LiveCopy for Increment {
 
     fn finish(&self) -> Result<Finished> {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(end) = end.as_ref() {
-            return Ok(end.finished.clone());
-        }
-        let found = self.find_end()?;
-        let finished = found.finished.clone();
-        *end = Some(found);
-        Ok(finished)
+        End::once(&mut end, || self.find_end())
     }
 }
 

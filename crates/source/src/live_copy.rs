@@ -186,6 +186,26 @@ pub struct Finished {
     pub as_of: TimestampMs,
 }
 
+/// How a copy ended, and what its logs are read from.
+pub(crate) struct End<L> {
+    pub(crate) finished: Finished,
+    pub(crate) logs: L,
+}
+
+impl<L> End<L> {
+    /// The end that was found before, or else this one, which is kept.
+    pub(crate) fn once(
+        end: &mut Option<Self>,
+        find: impl FnOnce() -> Result<Self>,
+    ) -> Result<Finished> {
+        if let Some(end) = end {
+            return Ok(end.finished.clone());
+        }
+        let found = end.insert(find()?);
+        Ok(found.finished.clone())
+    }
+}
+
 /// The part of `buf` that lies before `size` when it is filled from `offset` on.
 pub(crate) fn limit(buf: &mut [u8], offset: u64, size: u64) -> &mut [u8] {
     let left = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);

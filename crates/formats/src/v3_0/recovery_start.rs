@@ -16,7 +16,7 @@ use crate::txlog::{BatchReader, LogHeader};
 use crate::{LogPosition, LogVersion, Result};
 
 /// So many check points of a log are kept: more than a server writes that has none to believe.
-pub const CHECK_POINTS_MAX: usize = 1024;
+const CHECK_POINTS_MAX: usize = 1024;
 /// Transaction 1 is in no log: before the first log of a database stands just that.
 const BASE_TX_ID: u64 = 1;
 
@@ -60,15 +60,18 @@ pub fn newest_check_points<R: Read>(log: &mut BatchReader<R>) -> Result<Vec<Chec
     let mut newest = VecDeque::new();
     loop {
         match log.next_check_point() {
-            Ok(Some(check_point)) => {
-                newest.truncate(CHECK_POINTS_MAX.saturating_sub(1));
-                newest.push_front(check_point);
-            }
+            Ok(Some(check_point)) => keep_newest(&mut newest, check_point),
             Ok(None) => return Ok(newest.into()),
             Err(error) if error.is_incomplete() => return Ok(newest.into()),
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Puts a check point before those that came earlier; the oldest goes where there are too many (1024).
+pub fn keep_newest(newest: &mut VecDeque<CheckPoint>, check_point: CheckPoint) {
+    newest.truncate(CHECK_POINTS_MAX.saturating_sub(1));
+    newest.push_front(check_point);
 }
 
 /// What stands at an offset of a log that is there; `log` reads it from the byte behind its header, or from

@@ -15,7 +15,7 @@ use super::start::{self, Found};
 use super::{REASON, neostore, read_whole};
 use crate::derived::{LeftOut, Lucene, hold_lucene, names};
 use crate::installation::{Database, State};
-use crate::live_copy::{CopyFile, FileKind, Finished, LiveCopy, Stale, limit};
+use crate::live_copy::{CopyFile, End, FileKind, Finished, LiveCopy, Stale, limit};
 use crate::log_files::RecoveryStart;
 use crate::logs::HeldLogs;
 use crate::read::{Held, identity};
@@ -45,7 +45,7 @@ pub struct HotCopy {
     left_out: Vec<LeftOut>,
     logs: Arc<HeldLogs>,
     /// Readers of store bytes hold it for reading: so none is under way when E is looked for.
-    phase: RwLock<Option<End>>,
+    phase: RwLock<Option<End<ComposedLog>>>,
 }
 
 struct Entry {
@@ -58,11 +58,6 @@ struct Entry {
 enum Content {
     Held(Held),
     Kept(Vec<u8>),
-}
-
-struct End {
-    finished: Finished,
-    log: ComposedLog,
 }
 
 impl HotCopy {
@@ -99,7 +94,7 @@ impl HotCopy {
         Ok(copy)
     }
 
-    fn find_end(&self) -> Result<End> {
+    fn find_end(&self) -> Result<End<ComposedLog>> {
         let as_of = now();
         let (scanner, _) = self.logs.read_to_end(self.found.position, &self.store_id)?;
         let version = self.neostore.log_version;
@@ -148,7 +143,7 @@ impl HotCopy {
             transactions: scanner.transactions,
             as_of: if scanner.is_unfinished { last_tx.commit_time } else { as_of },
         };
-        Ok(End { finished, log })
+        Ok(End { finished, logs: log })
     }
 
     /// The store must still be the one that the copy began with.
@@ -323,7 +318,7 @@ impl LiveCopy for HotCopy {
         let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
         let Some(entry) = self.entries.get(file as usize) else {
             return match phase.as_ref() {
-                Some(end) if file as usize == self.entries.len() => end.log.read_at(offset, buf),
+                Some(end) if file as usize == self.entries.len() => end.logs.read_at(offset, buf),
                 _ => Err(Error::State("no such file in this copy")),
             };
         };
@@ -352,15 +347,12 @@ impl LiveCopy for HotCopy {
 
     fn finish(&self) -> Result<Finished> {
         let mut phase = self.phase.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(end) = phase.as_ref() {
-            return Ok(end.finished.clone());
-        }
-        self.check_in_place()?;
-        let end = self.find_end()?;
-        self.check_in_place()?;
-        let finished = end.finished.clone();
-        *phase = Some(end);
-        Ok(finished)
+        End::once(&mut phase, || {
+            self.check_in_place()?;
+            let end = self.find_end()?;
+            self.check_in_place()?;
+            Ok(end)
+        })
     }
 }
 

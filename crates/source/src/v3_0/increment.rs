@@ -15,7 +15,7 @@ use super::find::{Found, find};
 use super::neostore;
 use crate::increment::{After, ends_before, is_same, other_transaction};
 use crate::installation::{Database, State};
-use crate::live_copy::{CopyFile, FileKind, Finished, LiveCopy};
+use crate::live_copy::{CopyFile, End, FileKind, Finished, LiveCopy};
 use crate::logs::{HeldLogs, Waker};
 use crate::read::{Held, HeldReader};
 use crate::scan::{LOG_PREFIX, LastTx, Run, log_path};
@@ -33,12 +33,7 @@ pub struct Increment {
     /// Where reading begins, before that.
     from: LogPosition,
     logs: Arc<HeldLogs>,
-    end: Mutex<Option<End>>,
-}
-
-struct End {
-    finished: Finished,
-    log: ComposedLog,
+    end: Mutex<Option<End<ComposedLog>>>,
 }
 
 impl Increment {
@@ -69,7 +64,7 @@ impl Increment {
         Ok(Self { state, after, anchor, from, logs, end: Mutex::new(None) })
     }
 
-    fn find_end(&self) -> Result<End> {
+    fn find_end(&self) -> Result<End<ComposedLog>> {
         let as_of = now();
         let old = &self.after.last_tx;
         let (scanner, _) = self.logs.read_to_end(self.from, self.store_id())?;
@@ -112,7 +107,7 @@ impl Increment {
             transactions: last_tx.tx_id.0.saturating_sub(old.tx_id.0),
             as_of: if scanner.is_unfinished { last_tx.commit_time } else { as_of },
         };
-        Ok(End { finished, log })
+        Ok(End { finished, logs: log })
     }
 }
 
@@ -140,7 +135,7 @@ impl LiveCopy for Increment {
     fn read_at(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         match end.as_ref() {
-            Some(end) if file == 0 => end.log.read_at(offset, buf),
+            Some(end) if file == 0 => end.logs.read_at(offset, buf),
             _ => Err(Error::State("no such file in this increment")),
         }
     }
@@ -166,13 +161,7 @@ impl LiveCopy for Increment {
 
     fn finish(&self) -> Result<Finished> {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(end) = end.as_ref() {
-            return Ok(end.finished.clone());
-        }
-        let found = self.find_end()?;
-        let finished = found.finished.clone();
-        *end = Some(found);
-        Ok(finished)
+        End::once(&mut end, || self.find_end())
     }
 }
 

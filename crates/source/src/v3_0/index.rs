@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use formats::TxId;
 use formats::txlog::{Batch, BatchReader, Item, LogHeader};
-use formats::v3_0::{CHECK_POINTS_MAX, CheckPoint, Place, place_in_log};
+use formats::v3_0::{CheckPoint, Place, keep_newest, place_in_log};
 
 use crate::read::{Held, HeldReader};
 use crate::{Error, Result};
@@ -33,7 +33,7 @@ struct Known {
 pub(super) struct IndexedLog {
     /// Some of its transactions, the first among them.
     marks: Vec<Mark>,
-    /// Newest first, and not more than [`CHECK_POINTS_MAX`].
+    /// As [`keep_newest`] keeps them.
     pub(super) check_points: VecDeque<CheckPoint>,
     /// The last transaction.
     pub(super) last: Option<Batch>,
@@ -101,8 +101,7 @@ impl IndexedLog {
                     self.last = Some(batch);
                 }
                 Ok(Some(Item::CheckPoint(check_point))) => {
-                    self.check_points.truncate(CHECK_POINTS_MAX.saturating_sub(1));
-                    self.check_points.push_front(check_point);
+                    keep_newest(&mut self.check_points, check_point);
                 }
                 Ok(None) => break,
                 Err(error) if error.is_incomplete() => break,

@@ -64,6 +64,36 @@ impl Home {
     }
 }
 
+/// A writable copy of the database of a fixture of Neo4j 3.0, whose server does not run.
+pub struct ThreeHome(TempDir);
+
+impl ThreeHome {
+    /// Copies `fixtures/3.0.0/<name>`; record stores that it lacks are empty.
+    pub fn of(name: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/3.0.0");
+        let home = Self(tempfile::tempdir().unwrap());
+        copy(&root.join(name), home.0.path());
+        for store in formats::v3_0::MANDATORY {
+            let path = home.path(store.file_name());
+            std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        }
+        home
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join("databases/graph.db").join(name)
+    }
+
+    /// Its first log.
+    pub fn log(&self) -> PathBuf {
+        self.path("neostore.transaction.db.0")
+    }
+
+    pub fn database(&self) -> Database {
+        Installation::from_data(self.0.path()).unwrap().database("graph.db").unwrap()
+    }
+}
+
 pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

@@ -2,23 +2,21 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 
 use formats::txlog::BatchReader;
-use formats::v3_0::{MANDATORY, Neostore, composed_log_start};
+use formats::v3_0::{Neostore, composed_log_start};
 use formats::{LogVersion, TxId};
 use source::v3_0::{Behind, HotCopy, Increment};
-use source::{After, Database, Error, Installation, LiveCopy as _};
-use tempfile::TempDir;
+use source::{After, Error, LiveCopy as _};
 
-use crate::home::copy;
+use crate::home::ThreeHome;
 
 /// Of an entry COMMIT, behind version and type.
 const COMMIT_TIME_BYTES: usize = 8;
 
 /// A slave's database: the store has transactions, its log has none, and tells that there were none.
 struct Slave {
-    dir: TempDir,
+    home: ThreeHome,
     last: TxId,
     /// The log as the master has it.
     masters_log: Vec<u8>,
@@ -26,26 +24,12 @@ struct Slave {
 
 impl Slave {
     fn new() -> Self {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/3.0.0/mixed");
-        let dir = tempfile::tempdir().unwrap();
-        copy(&fixture, dir.path());
-        let store = dir.path().join("databases/graph.db");
-        for file in MANDATORY.iter().map(|store| store.file_name()) {
-            OpenOptions::new().append(true).create(true).open(store.join(file)).unwrap();
-        }
-        let neostore = Neostore::decode(&std::fs::read(store.join("neostore")).unwrap()).unwrap();
-        let slave = Self { dir, last: neostore.last_tx_id, masters_log: Vec::new() };
-        let masters_log = std::fs::read(slave.log()).unwrap();
-        std::fs::write(slave.log(), composed_log_start(LogVersion(0), TxId(1))).unwrap();
-        Self { masters_log, ..slave }
-    }
-
-    fn database(&self) -> Database {
-        Installation::from_data(self.dir.path()).unwrap().database("graph.db").unwrap()
-    }
-
-    fn log(&self) -> PathBuf {
-        self.dir.path().join("databases/graph.db/neostore.transaction.db.0")
+        let home = ThreeHome::of("mixed");
+        let neostore = std::fs::read(home.path("neostore")).unwrap();
+        let last = Neostore::decode(&neostore).unwrap().last_tx_id;
+        let masters_log = std::fs::read(home.log()).unwrap();
+        std::fs::write(home.log(), composed_log_start(LogVersion(0), TxId(1))).unwrap();
+        Self { home, last, masters_log }
     }
 
     /// The master's next transaction arrives.
@@ -55,7 +39,7 @@ impl Slave {
         let mut bytes = self.masters_log[last.start as usize..last.end as usize].to_vec();
         let id_at = bytes.len() - COMMIT_TIME_BYTES - 8;
         bytes[id_at..id_at + 8].copy_from_slice(&(self.last.0 + 1).to_be_bytes());
-        OpenOptions::new().append(true).open(self.log()).unwrap().write_all(&bytes).unwrap();
+        OpenOptions::new().append(true).open(self.home.log()).unwrap().write_all(&bytes).unwrap();
     }
 }
 
@@ -64,14 +48,14 @@ impl Slave {
 #[test]
 fn a_copy_of_a_slave_whose_log_is_empty() {
     let slave = Slave::new();
-    let (quiet, busy) = [(); 2].map(|()| HotCopy::begin(&slave.database()).unwrap()).into();
+    let (quiet, busy) = [(); 2].map(|()| HotCopy::begin(&slave.home.database()).unwrap()).into();
     let end = quiet.finish().unwrap();
     assert_eq!((end.last_tx.tx_id, end.transactions), (slave.last, 0));
     assert_eq!(quiet.start().unwrap().tx_id, slave.last);
     slave.pull();
     let end = busy.finish().unwrap();
     assert_eq!((end.last_tx.tx_id.0, end.transactions), (slave.last.0 + 1, 1));
-    let later = HotCopy::begin(&slave.database()).unwrap();
+    let later = HotCopy::begin(&slave.home.database()).unwrap();
     assert_eq!(
         (later.start().unwrap().tx_id, later.finish().unwrap().transactions),
         (slave.last, 1)
@@ -84,7 +68,7 @@ fn a_copy_of_a_slave_whose_log_is_empty() {
 #[test]
 fn what_follows_on_a_slave_whose_log_is_empty() {
     let slave = Slave::new();
-    let database = slave.database();
+    let database = slave.home.database();
     let behind = |tx_id: u64| Behind::find(&database, TxId(tx_id)).map(|it| it.size_bytes());
     let is_pruned = |found| matches!(found, Err(Error::LogPruned { .. }));
     assert!(is_pruned(behind(slave.last.0 - 1)));
@@ -103,6 +87,6 @@ fn what_follows_on_a_slave_whose_log_is_empty() {
     assert!(is_pruned(behind(slave.last.0 - 1)));
     assert!(behind(slave.last.0).unwrap() > 0);
     // The master has it, but nothing has told when it was committed.
-    std::fs::write(slave.log(), &slave.masters_log).unwrap();
+    std::fs::write(slave.home.log(), &slave.masters_log).unwrap();
     assert!(is_pruned(begun()));
 }

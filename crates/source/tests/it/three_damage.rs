@@ -1,16 +1,12 @@
 //! A log of Neo4j 3.0 that is damaged in its middle, which no checksum tells, and one that is too long.
 
-use std::fs::OpenOptions;
-use std::path::{Path, PathBuf};
-
 use formats::txlog::{Batch, BatchReader};
-use formats::v3_0::{LOG_BYTES_MAX, MANDATORY};
+use formats::v3_0::LOG_BYTES_MAX;
 use formats::{LogPosition, LogVersion, TxId};
 use source::v3_0::Behind;
-use source::{After, Database, Error, Installation, LastTx};
-use tempfile::TempDir;
+use source::{After, Database, Error, LastTx};
 
-use crate::home::copy;
+use crate::home::ThreeHome;
 
 const HEADER_BYTES: u64 = 16;
 /// Only some bytes are looked at.
@@ -18,38 +14,15 @@ const STEP: usize = 61;
 /// Places that are tried.
 const PLACES: usize = 3;
 
-struct Home(TempDir);
-
-impl Home {
-    fn new() -> Self {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/3.0.0/killed");
-        let dir = tempfile::tempdir().unwrap();
-        copy(&fixture, dir.path());
-        let home = Self(dir);
-        for file in MANDATORY.iter().map(|store| store.file_name()) {
-            let path = home.path(file);
-            OpenOptions::new().append(true).create(true).open(path).unwrap();
-        }
-        // Without check points recovery starts at the log's beginning.
-        let log = std::fs::read(home.log()).unwrap();
-        let of = |batch: &Batch| log[batch.start as usize..batch.end as usize].to_vec();
-        let batches: Vec<_> = read(&log).0.iter().map(of).collect();
-        let header = log[..HEADER_BYTES as usize].to_vec();
-        std::fs::write(home.log(), [header, batches.concat()].concat()).unwrap();
-        home
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join("databases/graph.db").join(name)
-    }
-
-    fn log(&self) -> PathBuf {
-        self.path("neostore.transaction.db.0")
-    }
-
-    fn database(&self) -> Database {
-        Installation::from_data(self.0.path()).unwrap().database("graph.db").unwrap()
-    }
+/// Without check points: recovery starts at the log's beginning.
+fn home() -> ThreeHome {
+    let home = ThreeHome::of("killed");
+    let log = std::fs::read(home.log()).unwrap();
+    let of = |batch: &Batch| log[batch.start as usize..batch.end as usize].to_vec();
+    let batches: Vec<_> = read(&log).0.iter().map(of).collect();
+    let header = log[..HEADER_BYTES as usize].to_vec();
+    std::fs::write(home.log(), [header, batches.concat()].concat()).unwrap();
+    home
 }
 
 /// The transactions of a log, and whether it ended in the middle of one.
@@ -70,7 +43,7 @@ fn read(log: &[u8]) -> (Vec<Batch>, bool) {
 /// the tool of 3.0 asks for.
 #[test]
 fn no_damage_in_the_middle_is_taken_for_the_end() {
-    let home = Home::new();
+    let home = home();
     let log = std::fs::read(home.log()).unwrap();
     let start = home.database().hot_copy().unwrap().start().unwrap().tx_id;
     let (whole, _) = read(&log);
@@ -92,7 +65,7 @@ fn no_damage_in_the_middle_is_taken_for_the_end() {
 }
 
 fn is_noticed(log: &[u8], at: u64, first: &Batch) {
-    let home = Home::new();
+    let home = home();
     let mut damaged = log.to_vec();
     damaged[at as usize] = 0x7F;
     std::fs::write(home.log(), damaged).unwrap();
@@ -123,7 +96,7 @@ fn after(database: &Database, last: &Batch, offset_bytes: u64) -> After {
 /// A backup's log that would become longer than 3.0 can recover is not gone on from, and one that just is not, is.
 #[test]
 fn a_log_that_would_be_too_long_has_no_increment() {
-    let home = Home::new();
+    let home = home();
     let (batches, _) = read(&std::fs::read(home.log()).unwrap());
     let (first, last) = (batches[batches.len() - 2], batches[batches.len() - 1]);
     let new_bytes = last.end - last.start;

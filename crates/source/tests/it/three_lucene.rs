@@ -1,65 +1,42 @@
 //! Lucene indexes of Neo4j 3.0 that are not whole: one that is being dropped loses its files one by one.
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
-use formats::v3_0::MANDATORY;
+use source::LiveCopy as _;
 use source::v3_0::HotCopy;
-use source::{Database, Installation, LiveCopy as _};
-use tempfile::TempDir;
 
-use crate::home::copy;
+use crate::home::ThreeHome;
 
 const SCHEMA: &str = "schema/index/lucene/5";
 
-struct Home(TempDir);
+fn home() -> ThreeHome {
+    ThreeHome::of("mixed")
+}
 
-impl Home {
-    fn new() -> Self {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/3.0.0/mixed");
-        let dir = tempfile::tempdir().unwrap();
-        copy(&fixture, dir.path());
-        let home = Self(dir);
-        for file in MANDATORY.iter().map(|store| store.file_name()) {
-            let path = home.path(file);
-            OpenOptions::new().append(true).create(true).open(path).unwrap();
+/// The files of an index.
+fn files(home: &ThreeHome, index: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![home.path(index)];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { open.push(path) } else { found.push(path) }
         }
-        home
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join("databases/graph.db").join(name)
-    }
-
-    fn database(&self) -> Database {
-        Installation::from_data(self.0.path()).unwrap().database("graph.db").unwrap()
-    }
-
-    /// The files of an index.
-    fn files(&self, index: &str) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        let mut open = vec![self.path(index)];
-        while let Some(dir) = open.pop() {
-            for entry in std::fs::read_dir(dir).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() { open.push(path) } else { found.push(path) }
-            }
-        }
-        found.sort();
-        found
-    }
+    found.sort();
+    found
 }
 
 /// Whichever file an index of the schema lacks, and whatever is wrong with its commit: nothing of it is
 /// copied, and the copy says so. Without its commits nothing of it counts. What no commit names may be missing.
 #[test]
 fn a_schema_index_that_is_not_whole_is_left_out() {
-    let names: Vec<_> = Home::new().files(SCHEMA).into_iter().map(|p| name(&p)).collect();
+    let names: Vec<_> = files(&home(), SCHEMA).into_iter().map(|p| name(&p)).collect();
     assert!(names.len() > 3 && names.iter().any(|name| name.starts_with("segments_")), "{names:?}");
     for lost in names.iter().filter(|name| *name != "write.lock" && *name != "failure-message") {
         for is_damaged in [false, true] {
-            let home = Home::new();
-            let path = home.files(SCHEMA).into_iter().find(|path| name(path) == *lost).unwrap();
+            let home = home();
+            let path = files(&home, SCHEMA).into_iter().find(|path| name(path) == *lost).unwrap();
             let is_read = lost.starts_with("segments_") || lost.ends_with(".si");
             match is_damaged {
                 // What is in other files nobody looks at.
@@ -72,7 +49,7 @@ fn a_schema_index_that_is_not_whole_is_left_out() {
             assert!(copy.files().iter().all(|file| !file.path.starts_with(SCHEMA)), "{lost}");
         }
     }
-    let home = Home::new();
+    let home = home();
     std::fs::write(home.path(SCHEMA).join("1/_zz.cfs"), b"").unwrap();
     assert!(left_out(&HotCopy::begin(&home.database()).unwrap()).is_empty());
 }
@@ -87,10 +64,10 @@ fn left_out(copy: &HotCopy) -> Vec<&str> {
 #[test]
 fn a_legacy_index_that_is_not_whole_is_an_error() {
     let index = "index/lucene/node/people";
-    for lost in Home::new().files(index).into_iter().map(|path| name(&path)) {
+    for lost in files(&home(), index).into_iter().map(|path| name(&path)) {
         let is_needed = lost.starts_with('_');
-        let home = Home::new();
-        let path = home.files(index).into_iter().find(|path| name(path) == lost).unwrap();
+        let home = home();
+        let path = files(&home, index).into_iter().find(|path| name(path) == lost).unwrap();
         std::fs::remove_file(path).unwrap();
         let begun = HotCopy::begin(&home.database()).map(|_| ());
         assert_eq!(begun.is_err(), is_needed, "{lost}: {begun:?}");

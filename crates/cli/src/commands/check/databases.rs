@@ -12,7 +12,7 @@ use wire::api::{After, Database, DatabaseList, ErrorCode, Logs};
 use super::estimate::Needed;
 use super::findings::{Check, Findings};
 use super::retention::{self, For};
-use super::target::{Found, Needs, Target};
+use super::target::{Found, Needs, TAKEN_OVER, Target};
 use crate::commands::backup::choose::Globs;
 use crate::commands::backup::take_over::end_of;
 use crate::commands::backup::{Results, blocking};
@@ -20,7 +20,6 @@ use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::units;
 
-const TAKEN_OVER: &str = "the next run takes it over";
 /// A backup that is made now should be good for so long.
 const LEAST: Duration = Duration::from_hours(1);
 

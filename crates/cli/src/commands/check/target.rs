@@ -11,6 +11,9 @@ use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
 use crate::units;
 
+/// Said of what the original tool has made.
+pub const TAKEN_OVER: &str = "the next run takes it over";
+
 /// The target, as far as the checks that follow need it.
 pub struct Target {
     /// The directory, or the nearest one above it that exists.
@@ -91,7 +94,7 @@ pub async fn look(to: &Path, findings: &mut Findings) -> Target {
                 format!("a backup of {}", names.join(", "))
             }
             None if look.is_theirs => {
-                "of Neo4j 3.0's own backup tool, the next run takes it over".to_owned()
+                format!("of Neo4j 3.0's own backup tool, {TAKEN_OVER}")
             }
             None if look.dir.is_dir() => "blank".to_owned(),
             None => format!("will be made in {}", place.display()),
