@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use client::TlsOptions;
 
 use crate::exit_code::{self, ExitCode};
+use crate::failure::Failure;
 use crate::logging::LogFormat;
 use crate::output::Output;
 use crate::units::{self, Moment, RenewAfter};
@@ -272,6 +273,18 @@ pub enum Protocol {
     /// With the backup service of a Neo4j 3.0 Enterprise server
     #[value(name = "3.0")]
     V3_0,
+}
+
+impl Protocol {
+    /// Fails where it cannot have what is wanted besides.
+    pub fn check(self, tls: &ClientTlsArgs, token_file: Option<&PathBuf>) -> Result<(), Failure> {
+        if self != Self::V3_0 || (tls.ca.is_none() && token_file.is_none()) {
+            return Ok(());
+        }
+        Err(Failure::usage("the protocol of Neo4j 3.0 has neither encryption nor users").hint(
+            "leave --ca and --token-file away, and keep to the loopback interface or a tunnel",
+        ))
+    }
 }
 
 impl From<Protocol> for client::Protocol {

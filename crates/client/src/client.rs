@@ -42,6 +42,11 @@ impl Client {
         if options.limit_rate_bytes_per_s.is_some_and(|rate| rate < MIN_BYTES_PER_S) {
             return Err(Error::Options("the rate limit must be at least 64 KiB/s".to_owned()));
         }
+        let is_secured = options.tls.is_some() || options.token.is_some();
+        if is_secured && options.protocol == Protocol::V3_0 {
+            let what = "the protocol of Neo4j 3.0 has neither encryption nor users";
+            return Err(Error::Options(what.to_owned()));
+        }
         let http = Arc::new(Http::new(&options)?);
         Ok(Self { options, http, v3_0: Arc::default() })
     }

@@ -24,17 +24,24 @@ impl Rate {
 
     /// Waits until so many bytes may have arrived.
     pub(crate) async fn take(&self, bytes: usize) {
-        let until = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = Instant::now();
-            let earliest = now.checked_sub(BURST).unwrap_or(now);
-            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-            let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_s);
-            let slot = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-            *next = (*next).max(earliest) + slot;
-            *next
-        };
-        tokio::time::sleep_until(until).await;
+        tokio::time::sleep_until(self.next(bytes)).await;
+    }
+
+    /// The same, on a thread that may wait.
+    pub(crate) fn take_blocking(&self, bytes: usize) {
+        std::thread::sleep(self.next(bytes).saturating_duration_since(Instant::now()));
+    }
+
+    /// When so many bytes may have arrived.
+    fn next(&self, bytes: usize) -> Instant {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let earliest = now.checked_sub(BURST).unwrap_or(now);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_s);
+        let slot = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        *next = (*next).max(earliest) + slot;
+        *next
     }
 }
 
@@ -45,6 +52,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn bytes_take_their_time() {
         let rate = Rate::new(1 << 20);
+        let begun = Instant::now();
+        for _ in 0..40 {
+            rate.take(256 << 10).await;
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        assert!((9.7..10.1).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_no_credit() {
+        let rate = Rate::new(1 << 20);
+        tokio::time::advance(Duration::from_mins(5)).await;
         let begun = Instant::now();
         for _ in 0..40 {
             rate.take(256 << 10).await;

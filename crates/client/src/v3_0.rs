@@ -64,18 +64,27 @@ impl Server {
 
     /// The store's identity, which a request for nothing brings; `None` where something else answers.
     pub(crate) async fn probe(&self, timeout: Duration) -> Result<Option<StoreId>> {
+        match self.ask_nothing(timeout).await {
+            Ok(store_id) => Ok(Some(store_id)),
+            // A service of ours beside a 3.0 server speaks both, and refuses a request for nothing.
+            Err(Error::Protocol(_) | Error::ConnectionLost { .. } | Error::Remote(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A request for nothing, which a 3.0 server answers with its store's identity. All of it is to be there in time.
+    async fn ask_nothing(&self, timeout: Duration) -> Result<StoreId> {
         let asked = self.blocking(move |server| {
             let (options, connection) = (&server.options, &server.connection);
             let nothing = Request::Incremental { last_tx_id: 0 };
             let mut response = Response::ask(options, connection, &nothing, timeout)?;
             response.store_id()
         });
-        match asked.await {
-            Ok(store_id) => Ok(Some(store_id)),
-            // A service of ours beside a 3.0 server speaks both, and refuses a request for nothing.
-            Err(Error::Protocol(_) | Error::ConnectionLost { .. } | Error::Remote(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let whole = timeout.max(self.options.answer_timeout);
+        tokio::time::timeout(whole, asked).await.unwrap_or_else(|_| {
+            let cause = format!("no whole answer within {} s", whole.as_secs());
+            Err(Error::ConnectionLost { address: self.options.address(), cause })
+        })
     }
 
     /// The one database, as the HTTP service would list it.
@@ -93,10 +102,9 @@ impl Server {
     }
 
     async fn store_id(&self) -> Result<StoreId> {
-        let found = self.probe(self.options.contact_timeout).await?;
-        found.ok_or_else(|| Error::NotOurService {
-            address: self.options.address(),
-            what: "it does not answer as a Neo4j 3.0 server".to_owned(),
+        self.ask_nothing(self.options.contact_timeout).await.map_err(|error| match error {
+            Error::Protocol(what) => Error::NotOurService { address: self.options.address(), what },
+            error => error,
         })
     }
 

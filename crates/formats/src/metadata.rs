@@ -44,14 +44,19 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the first page (or the first 117 bytes) of `neostore`.
+    /// Reads the first page (or the first 135 bytes) of `neostore`.
     ///
     /// # Errors
     /// `Unsupported` for stores that are neither of Neo4j 5 nor of 3.0; `Incomplete`; `Corrupt`.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        if let Ok(found) = Neostore::decode(bytes) {
-            let (store_id, log_version) = (found.store_id(), Some(found.log_version));
-            return Ok(Self { store_id, external_uuid: None, log_version });
+        match Neostore::decode(bytes) {
+            Ok(found) => {
+                let (store_id, log_version) = (found.store_id(), Some(found.log_version));
+                return Ok(Self { store_id, external_uuid: None, log_version });
+            }
+            // Then it is not one of 3.0.
+            Err(error) if error.is_unsupported() || error.is_incomplete() => {}
+            Err(error) => return Err(error),
         }
         let MetadataStore { store_id, external_uuid, .. } = MetadataStore::decode(bytes)?;
         Ok(Self { store_id, external_uuid: Some(external_uuid), log_version: None })

@@ -48,10 +48,7 @@ pub use counts::CountsFile;
 pub use entry::{Commit, Entry, EntryReader, Start};
 pub use index_config::{IndexConfig, LegacyIndex};
 pub use legacy_index::{IndexHeader, IndexName, IndexOption, IndexValue};
-pub use lucene::{
-    LuceneCommit, LuceneFile, check_lucene_file, is_lucene_transient, lucene_commit,
-    lucene_segment_files,
-};
+pub use lucene::{LuceneCommit, lucene_commit, lucene_segment_files};
 pub use neostore::Neostore;
 pub(crate) use neostore::store_version_name;
 pub use record::{GroupRecord, PropertyRecord};
@@ -59,8 +56,7 @@ pub use recovery_start::{
     Place, RecoveryStart, Refused, keep_newest, newest_check_points, place_in_log, recovery_start,
 };
 pub use store_files::{
-    COUNTS, ID_SUFFIX, LABEL_SCAN_STORE, LEGACY_INDEX_CONFIG, LEGACY_INDEXES, MANDATORY,
-    SCHEMA_INDEXES,
+    COUNTS, LABEL_SCAN_STORE, LEGACY_INDEX_CONFIG, LEGACY_INDEXES, MANDATORY, SCHEMA_INDEXES,
 };
 
 use crate::codec::Codec;

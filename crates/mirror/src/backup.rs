@@ -51,6 +51,11 @@ impl Backup {
         &self.manifest
     }
 
+    /// As [`Mirror::name_as_server`](crate::Mirror::name_as_server), for whoever reads it; nothing is written.
+    pub fn name_as_server(&mut self, databases: &[(String, Option<String>)]) {
+        self.manifest.name_as_server(databases);
+    }
+
     /// The entries of the databases that are named, or of all if none is.
     pub fn select(&self, names: &[String]) -> Result<Vec<&DatabaseEntry>> {
         if names.is_empty() {
@@ -77,7 +82,8 @@ impl Backup {
 
     /// Pages of a file that are not in their place yet, and with which it may have another length.
     pub(crate) fn changes(&self, entry: &DatabaseEntry, file: &FileEntry) -> Option<Arc<Changes>> {
-        let is_it = |other: &DatabaseEntry| other.name == entry.name;
+        // Not by its name, which a restore may change.
+        let is_it = |other: &DatabaseEntry| other.generation == entry.generation;
         let index = self.manifest.databases.iter().position(is_it)?;
         let changes = self.changes.get(index)?.as_ref()?;
         (file.area == Area::Store && changes.has(&file.path)).then(|| Arc::clone(changes))

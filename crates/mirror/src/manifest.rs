@@ -208,6 +208,22 @@ impl Manifest {
         self.databases.iter().find(|entry| entry.name == name)
     }
 
+    /// The server's own service of Neo4j 3.0 does not tell its database's name, ours does: a backup that came from the
+    /// former gets the name. `databases` are those of the server, each with its store's identity. Whether something has
+    /// changed.
+    pub(crate) fn name_as_server(&mut self, databases: &[(String, Option<String>)]) -> bool {
+        let [entry] = self.databases.as_mut_slice() else { return false };
+        if !entry.store_id.is_v3_0() || databases.iter().any(|(name, _)| *name == entry.name) {
+            return false;
+        }
+        let store_id = Some(entry.store_id.to_string());
+        match databases.iter().find(|(_, store)| *store == store_id) {
+            Some((name, _)) => entry.name.clone_from(name),
+            None => return false,
+        }
+        true
+    }
+
     /// Puts an entry in, in place of an older one of the same database.
     pub(crate) fn set(&mut self, entry: DatabaseEntry) {
         self.databases.retain(|other| other.name != entry.name);

@@ -107,6 +107,18 @@ impl Mirror {
         })
     }
 
+    /// Has a backup of Neo4j 3.0 from the server's own service, which does not tell its database's name, be
+    /// called as a service of ours calls it. `databases` are the names that it tells, each with its store's identity.
+    pub fn name_as_server(&self, databases: &[(String, Option<String>)]) -> Result<()> {
+        let mut manifest = self.inner.settled()?;
+        let mut next = manifest.clone();
+        if next.name_as_server(databases) {
+            self.inner.write(&next)?;
+            *manifest = next;
+        }
+        Ok(())
+    }
+
     /// Begins to append the transactions of a session that was opened with [`Mirror::after`].
     pub fn append(&self, session: &wire::api::Session) -> Result<Increment> {
         Increment::begin(Arc::clone(&self.inner), session)

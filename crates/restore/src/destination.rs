@@ -63,7 +63,7 @@ impl Destination {
             data: installation.data_dir().to_owned(),
             databases: installation.databases_root().to_owned(),
             transactions: installation.transactions_root().to_owned(),
-            active_database: Some(installation.active_database().to_owned()),
+            active_database: installation.active_database().map(str::to_owned),
         }
     }
 

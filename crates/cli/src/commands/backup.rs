@@ -37,6 +37,7 @@ pub(super) struct Results {
 
 pub fn run(args: BackupArgs, output: Output) -> Ended {
     let address = address(&args)?;
+    args.protocol.check(&args.tls, args.token_file.as_ref())?;
     require_readable(&args)?;
     let globs = choose::Globs::parse(&args.databases)?;
     let options = client_options(&args, &address, output)?;
@@ -63,14 +64,18 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
             name_as_before(Backup::open(&args.to).ok().as_ref(), &mut list.databases);
         }
         let mut results = Results::default();
+        let named: Vec<_> = list.databases.iter().map(name_and_store).collect();
         let chosen = globs.choose(list.databases, &mut results);
         tell::skipped(&results, output);
         if chosen.is_empty() {
             return tell::end(&results, output);
         }
+        let mirror = open_target(&args).await?;
+        let (renamed, databases) = (std::sync::Arc::clone(&mirror), named);
+        blocking(move || renamed.name_as_server(&databases)).await??;
         let run = copy::Run {
             client,
-            mirror: open_target(&args).await?,
+            mirror,
             interrupt,
             full: args.full,
             no_fallback: args.no_fallback,
@@ -82,7 +87,8 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
         if is_to_be_verified(&args, &results.done) {
             results.verified = Some(verify(&args.to, &run.interrupt, output).await?);
         }
-        if args.follow && results.failed.is_empty() {
+        let is_whole = results.failed.is_empty() && !matches!(results.verified, Some(Some(_)));
+        if args.follow && is_whole {
             return follow::follow(run, &options, &globs, metrics, &results.done).await;
         }
         tell::end(&results, output)
@@ -144,6 +150,11 @@ pub(super) fn name_as_before(backup: Option<&Backup>, databases: &mut [wire::api
     if let (Some([entry]), [database]) = (entries, databases) {
         database.name.clone_from(&entry.name);
     }
+}
+
+/// What a service tells of a database.
+pub(super) fn name_and_store(database: &wire::api::Database) -> (String, Option<String>) {
+    (database.name.clone(), database.store_id.clone())
 }
 
 /// Backs up one database after the other.

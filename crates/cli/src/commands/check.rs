@@ -29,6 +29,7 @@ pub fn run(args: CheckArgs, output: Output) -> Ended {
         Some(host) => Some(Address::of_flags(host, args.port).map_err(Failure::usage)?),
         None => None,
     };
+    args.protocol.check(&args.tls, args.token_file.as_ref())?;
     let globs = super::backup::choose::Globs::parse(&args.databases)?;
     let findings = runtime::block_on(BLOCKING_THREADS, async {
         let interrupt = Interrupt::listen()?;

@@ -5,21 +5,31 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use formats::v3_0::{CheckPoint, Entry, EntryReader};
+use formats::{KernelVersion, LogPosition, LogVersion};
 use testkit::certificates::Certificates;
 use wire::v3_0::{Event, Expected, Request, ResponseDecoder};
 
 use crate::check::{is, look, others_are_ok};
 use crate::run::{Service, copy, run};
 
+/// More than the service has threads that read files. Twice as many have a place, for Neo4j 3.0's tools and all others.
+const SILENT: usize = 31;
+
 /// A home with a 3.0 database; its `neo4j-backup.conf` has these lines. Its configuration.
 fn home(parent: &Path, own: &str) -> PathBuf {
     home_of(parent, "mixed", own)
 }
 
-/// The same of another fixture.
+/// The same of another fixture; record stores that it lacks are empty.
 fn home_of(parent: &Path, fixture: &str, own: &str) -> PathBuf {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/3.0.0");
-    copy(&fixtures.join(fixture).join("databases"), &parent.join("data/databases"));
+    let databases = parent.join("data/databases");
+    copy(&fixtures.join(fixture).join("databases"), &databases);
+    for store in formats::v3_0::MANDATORY {
+        let path = databases.join("graph.db").join(store.file_name());
+        std::fs::File::options().append(true).create(true).open(path).unwrap();
+    }
     let conf = parent.join("conf");
     std::fs::create_dir_all(&conf).unwrap();
     std::fs::write(conf.join("neo4j.conf"), "").unwrap();
@@ -102,6 +112,26 @@ fn where_it_is_spoken() {
     }
 }
 
+/// Tools that are connected and silent, between two requests and inside of one, keep nobody from being served, in
+/// either protocol.
+#[test]
+fn silent_tools_hold_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::start_with("--config", &home(dir.path(), ""), &[]);
+    let request = Request::Incremental { last_tx_id: 1 }.encode();
+    let silent = |sent: &[u8]| {
+        let mut stream = TcpStream::connect(&service.address).unwrap();
+        stream.write_all(sent).unwrap();
+        stream
+    };
+    let _inside: Vec<_> = (0..SILENT).map(|_| silent(&request[..1])).collect();
+    let _between: Vec<_> = (0..SILENT).map(|_| silent(&request)).collect();
+    assert!(asked(&service).unwrap() > 10_000);
+    let to = dir.path().join("backup").to_str().unwrap().to_owned();
+    let ran = run(["-host", &service.address, "-to", &to, "--protocol", "http"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+}
+
 /// A server of 3.0 starts one database, whose name its configuration has: that is where a restore by the
 /// configuration goes; one to a data directory keeps the name.
 #[test]
@@ -170,6 +200,13 @@ fn checked_on_both_sides() {
     is(&document, "copy", "error", "neostore.transaction.db.0");
 }
 
+/// What is in a directory, but for our lock, which tells who held it last.
+fn tree(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = crate::run::tree(dir);
+    found.retain(|(path, _)| !path.starts_with(".neo4j-backup.lock"));
+    found
+}
+
 /// A directory of the original tool: the database as it was two transactions ago.
 fn of_the_tool(dir: &Path) -> PathBuf {
     let to = dir.join("theirs");
@@ -219,9 +256,8 @@ fn the_tools_directory_is_taken_over() {
     std::fs::write(to.join("neostore.nodestore.db.id"), [0; 9]).unwrap();
     let log = to.join("neostore.transaction.db.0");
     let mut bytes = std::fs::read(&log).unwrap();
-    let end =
-        formats::LogPosition { version: formats::LogVersion(0), offset_bytes: bytes.len() as u64 };
-    bytes.extend_from_slice(&formats::v3_0::CheckPoint::encode(end));
+    let end = LogPosition { version: LogVersion(0), offset_bytes: bytes.len() as u64 };
+    bytes.extend_from_slice(&CheckPoint::encode(end));
     std::fs::write(&log, &bytes).unwrap();
     let looked = look(&line[..4], 0, "");
     is(&looked, "backup", "ok", "the next run takes it over");
@@ -245,16 +281,11 @@ fn what_is_not_taken_over() {
     let other = Service::start_with("--config", &home(&dir.path().join("b"), ""), &[]);
     let five = Service::start(&crate::run::data_directory(dir.path()), &[]);
     let refused_with = |to: &Path, service: &Service, more: &[&str], status: i32| {
-        let tree = || {
-            let mut found = crate::run::tree(to);
-            found.retain(|(path, _)| !path.starts_with(".neo4j-backup.lock"));
-            found
-        };
-        let before = tree();
+        let before = tree(to);
         let line = ["-host", &service.address, "-to", to.to_str().unwrap(), "--json"];
         let ran = run(line.iter().chain(more));
         assert_eq!(ran.status, status, "{ran:?}");
-        assert!(tree() == before, "{status}: something was changed");
+        assert!(tree(to) == before, "{status}: something was changed");
     };
     let refused = |to: &Path, service: &Service, status| refused_with(to, service, &[], status);
     let to = of_the_tool(dir.path());
@@ -286,4 +317,147 @@ fn what_is_not_taken_over() {
     assert_eq!(std::fs::read(&log).unwrap(), whole);
     let data = dir.path().join("a/data/databases/graph.db");
     refused(&data, &killed, 30);
+}
+
+/// A log in the way of another version, with the names of legacy indexes, which have another length there, or without; and its
+/// last transaction once more under the next id.
+fn logged_by(version: KernelVersion, has_names: bool, log: &[u8]) -> [Vec<u8>; 2] {
+    let mut reader = EntryReader::new(&log[16..], 16);
+    let (mut bytes, mut last) = (log[..16].to_vec(), Vec::new());
+    let mut next = Vec::new();
+    while let Some((_, mut entry)) = reader.next_entry().unwrap() {
+        let length = |version| entry.encode(version).unwrap().len();
+        if !has_names && length(KernelVersion::V3_0) != length(KernelVersion::V3_0_2) {
+            continue;
+        }
+        bytes.extend(entry.encode(version).unwrap());
+        match &mut entry {
+            Entry::Start(_) => last.clear(),
+            Entry::Commit(commit) => commit.tx_id += 1,
+            _ => {}
+        }
+        last.extend(entry.encode(version).unwrap());
+        if matches!(entry, Entry::Commit(_)) {
+            next.clone_from(&last);
+        }
+    }
+    [bytes, next]
+}
+
+/// A backup from an upgraded server's own service has what the older one logged in the newer one's way, the server's logs,
+/// which our service reads, in the older one's. Nothing can be compared: a full backup follows, which is told, or nothing
+/// where that is not wanted. Method: two services, beside a real server's log in both ways, which are as long as each
+/// other, or not, where legacy indexes are named.
+#[test]
+fn a_backup_in_another_versions_way_begins_anew() {
+    begins_anew(false, "the server has been upgraded");
+    begins_anew(true, "as the backup has it");
+}
+
+fn begins_anew(has_names: bool, why: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |name: &str, version, has_next| {
+        let parent = dir.path().join(name);
+        let conf = home_of(&parent, "killed", "");
+        let path = parent.join("data/databases/graph.db/neostore.transaction.db.0");
+        let [mut log, next] = logged_by(version, has_names, &std::fs::read(&path).unwrap());
+        if has_next {
+            log.extend(next);
+        }
+        std::fs::write(&path, log).unwrap();
+        Service::start_with("--config", &conf, &[])
+    };
+    let upgraded = of("upgraded", KernelVersion::V3_0_2, false);
+    let older = of("older", KernelVersion::V3_0, true);
+    let to = dir.path().join("backup");
+    let back_up = |from: &Service, more: &[&str]| {
+        let line = ["-host", &from.address, "-to", to.to_str().unwrap(), "--json"];
+        run(line.iter().chain(more))
+    };
+    let ran = back_up(&upgraded, &[]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let last = ran.json()["databases"][0]["last_tx_id"].as_u64().unwrap();
+    let before = tree(&to);
+    let ran = back_up(&older, &["--no-fallback"]);
+    assert_eq!((ran.status, ran.code().as_str()), (22, "logs_pruned"), "{ran:?}");
+    assert!(ran.stdout.contains(why), "{ran:?}");
+    assert!(tree(&to) == before, "something was changed");
+    let ran = back_up(&older, &[]);
+    assert!(ran.stderr.contains(why), "{ran:?}");
+    let database = &ran.json()["databases"][0];
+    assert_eq!((&database["type"], &database["last_tx_id"]), (&"full".into(), &(last + 1).into()));
+    // In one way all is gone on with.
+    let ran = back_up(&older, &[]);
+    assert_eq!((ran.status, &ran.json()["databases"][0]["type"]), (0, &"incremental".into()));
+}
+
+/// Of several databases of 3.0 the one that the server starts is backed up. One that the server's own service sent, which
+/// tells no name, or that had another name then, is gone on with under the name that our service tells.
+#[test]
+fn the_database_that_the_server_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = home_of(dir.path(), "killed", "");
+    let databases = dir.path().join("data/databases");
+    copy(&databases.join("graph.db"), &databases.join("archive.db"));
+    let to = dir.path().join("backup").to_str().unwrap().to_owned();
+    let of = |settings: &str, kind: &str, name: &str| {
+        std::fs::write(&conf, settings).unwrap();
+        let service = Service::start_with("--config", &conf, &[]);
+        let client = ["-host", service.address.as_str(), "-to", &to];
+        let looked = look(&client, 0, "");
+        others_are_ok(&looked, &[]);
+        let ran = run(client.iter().chain(&["--json"]));
+        assert_eq!(ran.status, 0, "{ran:?}");
+        let done = ran.json()["databases"].clone();
+        assert_eq!((&done[0]["name"], &done[0]["type"]), (&name.into(), &kind.into()), "{done}");
+        assert!(done[1].is_null(), "{done}");
+        assert_eq!(run(["verify", "--from", &to]).status, 0);
+        looked
+    };
+    of("", "full", "graph.db");
+    let looked = of("dbms.active_database=archive.db", "incremental", "archive.db");
+    is(&looked, "history", "ok", "an increment can begin after transaction 129");
+    of("", "incremental", "graph.db");
+}
+
+/// Logs that have grown are renewed when the server has taken a check point, which is at the same place of the backup's
+/// composed log as the one before.
+#[test]
+fn renewed_at_the_next_check_point() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::start_with("--config", &home_of(dir.path(), "killed", ""), &[]);
+    let to = dir.path().join("backup").to_str().unwrap().to_owned();
+    let back_up = || {
+        let line = ["-host", &service.address, "-to", &to, "--renew-after", "0.1KiB", "--json"];
+        let ran = run(line);
+        assert_eq!(ran.status, 0, "{ran:?}");
+        ran.json()["databases"][0].clone()
+    };
+    back_up();
+    assert_eq!(back_up()["reason"], serde_json::Value::Null);
+    let path = dir.path().join("data/databases/graph.db/neostore.transaction.db.0");
+    let mut log = std::fs::read(&path).unwrap();
+    let end = LogPosition { version: LogVersion(0), offset_bytes: log.len() as u64 };
+    log.extend(CheckPoint::encode(end));
+    std::fs::write(&path, &log).unwrap();
+    let renewed = back_up();
+    assert_eq!((&renewed["reason"], &renewed["transactions"]), (&"renewal".into(), &1.into()));
+    assert_eq!(renewed["last_tx_id"], 129);
+    assert_eq!(back_up()["reason"], serde_json::Value::Null);
+}
+
+/// What has neither encryption nor users is not asked for together with these.
+#[test]
+fn no_secrets_in_the_plain_protocol() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "abc").unwrap();
+    let to = dir.path().join("backup");
+    for command in ["backup", "check"] {
+        let line = [command, "-host", "127.0.0.1:1", "--protocol", "3.0", "-to"];
+        let flags = [to.to_str().unwrap(), "--token-file", token.to_str().unwrap(), "--json"];
+        let ran = run(line.iter().chain(&flags));
+        assert!(ran.stdout.contains("neither encryption nor users"), "{ran:?}");
+        assert_eq!(ran.status, 2, "{ran:?}");
+    }
 }

@@ -4,7 +4,9 @@
 //! the check point. Where these are pruned meanwhile it sends none at all and calls that a success. So an
 //! answer without transactions is believed only where nothing can have been committed since the check
 //! point: the server's last transaction was the same before the files were asked for, in the copied
-//! metadata and afterwards.
+//! metadata and afterwards. Where a log is pruned while the transactions of the one before it are sent, the server
+//! ends with those, as if there were no more. So what follows them is asked for, until the log has everything
+//! that was committed when the files had come.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -30,6 +32,8 @@ use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
 use crate::sink::Sink;
 
+/// That of a store before its first transaction, which is 2.
+const FIRST_TX: TxId = TxId(1);
 const METADATA_STORE: &str = "neostore";
 /// As in a backup.
 const DIR_MODE: u32 = 0o700;
@@ -55,7 +59,7 @@ pub(super) fn bring(
     sink: &dyn Sink,
     progress: &dyn Progress,
 ) -> Result<Brought> {
-    let before = last_committed(server)?;
+    let before = last_committed(server, FIRST_TX)?;
     progress.phase(Phase::Store, 0);
     let forensics = server.options.forensics.as_deref();
     let mut response = server.ask(&Request::Full { forensics: forensics.is_some() })?;
@@ -78,9 +82,9 @@ pub(super) fn bring(
     if found.count == 0 {
         found = prove_quiet(server, before, &neostore, &mut log, progress)?;
     }
+    found = complete(server, found, &mut log, progress)?;
     let start = found.first.map_or(neostore.last_tx_id.0, |first| first.tx_id.0.saturating_sub(1));
-    // The check point that they go on from was taken when the copy began.
-    if start < before.0 && found.count == 0 || neostore.last_tx_id.0 < start {
+    if neostore.last_tx_id.0 < start {
         let last = neostore.last_tx_id;
         let what = format!("transactions since {start}, but the store is as of {last}");
         return Err(broken(what));
@@ -91,7 +95,7 @@ pub(super) fn bring(
         LastTx {
             tx_id: neostore.last_tx_id,
             checksum: neostore.last_tx_checksum,
-            // Nothing tells it.
+            // Before 3.0.4 nothing tells it, and a store without transactions has none.
             commit_time: neostore.creation_time,
             start_bytes: None,
             end: LogPosition { version, offset_bytes: log.size_bytes },
@@ -263,11 +267,10 @@ fn kind_of(path: &str) -> Result<FileKind> {
     })
 }
 
-/// The server's last transaction, which it tells nobody: by asking for what follows others. Nothing follows
-/// the last one, and something does, or is pruned, all others.
-fn last_committed(server: &Server) -> Result<TxId> {
-    // The first transaction of a store is 2.
-    let (mut low, mut step) = (1_u64, 1_u64);
+/// The server's last transaction, which it tells nobody: by asking for what follows others, from one that it has on.
+/// Nothing follows the last one, and something does, or is pruned, all others.
+fn last_committed(server: &Server, from: TxId) -> Result<TxId> {
+    let (mut low, mut step) = (from.0, 1_u64);
     while is_followed(server, low.saturating_add(step).saturating_sub(1))? {
         low = low.saturating_add(step);
         step = step.saturating_mul(2);
@@ -286,6 +289,30 @@ fn last_committed(server: &Server) -> Result<TxId> {
         }
     }
     Ok(TxId(low))
+}
+
+/// Brings what is missing of the transactions that were committed before the last file had come.
+fn complete(
+    server: &Server,
+    mut found: Transactions,
+    log: &mut Writer<'_>,
+    progress: &dyn Progress,
+) -> Result<Transactions> {
+    // Where none came, nothing was committed.
+    let Some(mut last) = found.last else { return Ok(found) };
+    let wanted = last_committed(server, last.tx_id)?;
+    while last.tx_id < wanted {
+        let last_tx_id = i64::try_from(last.tx_id.0).unwrap_or(i64::MAX);
+        let mut response = server.ask(&Request::Incremental { last_tx_id })?;
+        response.store_id()?;
+        let next = Transactions::bring(&mut response, log, TOO_LONG, progress)?;
+        found = found.and(next)?;
+        last = next.last.ok_or_else(|| {
+            let tx_id = last.tx_id;
+            broken(format_args!("nothing follows transaction {tx_id} any more, but {wanted} did"))
+        })?;
+    }
+    Ok(found)
 }
 
 /// Whether a transaction follows that one, or had followed it before its log was pruned.

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wire::api::ErrorCode;
 use wire::v3_0::{
@@ -15,6 +15,7 @@ use wire::v3_0::{
 use super::{broken, refused};
 use crate::error::{Error, Result};
 use crate::options::ClientOptions;
+use crate::rate::Rate;
 
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -85,10 +86,7 @@ pub(super) struct Response {
     /// What of the buffer was not taken yet.
     left: Range<usize>,
     received: std::sync::Arc<Connection>,
-    /// Bytes per second, and since when so many have come.
-    rate: Option<u64>,
-    begun: Instant,
-    came_bytes: u64,
+    rate: Option<Rate>,
 }
 
 impl Response {
@@ -114,9 +112,7 @@ impl Response {
             buffer: vec![0; BUFFER_BYTES],
             left: 0..0,
             received: std::sync::Arc::clone(connection),
-            rate: options.limit_rate_bytes_per_s,
-            begun: Instant::now(),
-            came_bytes: 0,
+            rate: options.limit_rate_bytes_per_s.map(Rate::new),
             address,
         })
     }
@@ -185,11 +181,9 @@ impl Response {
             return Err(Error::ConnectionLost { address: self.address.clone(), cause });
         }
         self.left = 0..read;
-        self.came_bytes = self.came_bytes.saturating_add(read as u64);
         self.received.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
-        if let Some(rate) = self.rate.filter(|rate| *rate > 0) {
-            let due = Duration::from_secs_f64(self.came_bytes as f64 / rate as f64);
-            std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
+        if let Some(rate) = &self.rate {
+            rate.take_blocking(read);
         }
         Ok(())
     }

@@ -79,6 +79,21 @@ impl Transactions {
             .map_err(|cause| error.borrow_mut().take().unwrap_or_else(|| broken(cause)))
     }
 
+    /// Both, of which the second begins with what follows the first's last.
+    pub(super) fn and(self, next: Self) -> Result<Self> {
+        if let (Some(last), Some(first)) = (self.last, next.first)
+            && first.tx_id.0 != last.tx_id.0.saturating_add(1)
+        {
+            let (first, last) = (first.tx_id, last.tx_id);
+            return Err(broken(format_args!("transaction {first} after transaction {last}")));
+        }
+        Ok(Self {
+            first: self.first.or(next.first),
+            last: next.last.or(self.last),
+            count: self.count.saturating_add(next.count),
+        })
+    }
+
     fn take(&mut self, batch: Batch) {
         self.first.get_or_insert(batch);
         self.last = Some(batch);

@@ -154,18 +154,22 @@ async fn what_goes_to_the_disk() {
     }
 }
 
-/// Claim: files and an exception without end are refused at some time. Method: names that all are
+/// Claim: files, empty frames and an exception without end are refused at some time. Method: names that all are
 /// different; an exception as servers send it to clients of another version, which no frame marks
 /// as the last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_a_limit() {
-    let names = Endless::new(Vec::new(), |number| {
+    let first = || [file("neostore.nodestore.db"), vec![0]].concat();
+    let names = Endless::new(first(), |number| {
         let name = |index| file(&format!("index/lucene/node/a/{}", number * 1000 + index));
         (0..1000).flat_map(|index| [name(index), vec![0]].concat()).collect()
     });
     // Nothing goes to the disk, and the server does not wait for it until then.
     let (copied, _) = copy(names).await;
     is_broken(&copied, "more than 100000 files");
+
+    let (copied, _) = copy(Endless::new(first(), |_| Vec::new())).await;
+    is_broken(&copied, "a frame of 2 bytes");
 
     let exception = Endless::new(vec![0xAC, 0xED, 0, 5, 0x73], |_| vec![0x72; 1 << 16]);
     let (copied, _) = copy(exception).await;

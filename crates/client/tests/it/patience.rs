@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use client::{Client, Error};
+use client::{Client, Error, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -52,9 +52,18 @@ async fn first_contact_is_bounded() {
         let error = listed.expect(head).unwrap_err();
         assert!(matches!(error, Error::NotOurService { .. }), "{head:?}: {error:?}");
     }
+    // Whoever would speak 3.0's protocol, were he asked for nothing else.
+    let mut options = crate::kit::options(dripping("\0\0\0\u{20}\u{8}\u{1}").await);
+    options.contact_timeout = Duration::from_millis(300);
+    options.answer_timeout = Duration::from_millis(600);
+    options.protocol = Protocol::V3_0;
+    let client = Client::new(options).unwrap();
+    let listed = tokio::time::timeout(SOON, client.databases()).await;
+    let error = listed.expect("in time").unwrap_err();
+    assert!(matches!(error, Error::ConnectionLost { .. }), "{error:?}");
     // Nothing at all: the shorter of the two limits.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut options = options(listener.local_addr().unwrap());
+    let mut options = crate::kit::options(listener.local_addr().unwrap());
     options.contact_timeout = Duration::from_millis(300);
     let client = Client::new(options).unwrap();
     let listed = tokio::time::timeout(SOON, client.databases()).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use client::{Client, CopyReport, Error, Protocol, Sink, SinkError};
 use formats::txlog::{Batch, BatchReader};
-use formats::v3_0::Neostore;
+use formats::v3_0::{LOG_BYTES_MAX, Neostore};
 use formats::{LogPosition, TxId};
 use wire::api::{After, ErrorCode, FileInfo, LastTx};
 use wire::v3_0::{Encoder, Failure, Request, RequestDecoder};
@@ -306,6 +306,41 @@ async fn a_full_copy_without_transactions() {
     assert_eq!(code(&copied), Some(ErrorCode::LogsPruned), "{copied:?}");
 }
 
+/// Transactions that end before what was committed when the files had come, as where a log is pruned while the one
+/// before it is sent: the rest is asked for. Where that is gone, or is not what follows, nothing is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_copy_whose_transactions_end_early() {
+    let store = Arc::new(Store::new());
+    let last = store.last().0;
+    let (checkpoint, end) = (last - 9, last - 5);
+    let server = |rest: fn(&Store, u64) -> Vec<u8>| {
+        let served = Arc::clone(&store);
+        serve(move |request| match request {
+            Request::Full { .. } => served.full(&served.bytes(checkpoint + 1..=end)),
+            Request::Incremental { last_tx_id } if last_tx_id as u64 == end => rest(&served, end),
+            other => served.honest(other, checkpoint),
+        })
+    };
+    let rests: [fn(&Store, u64) -> Vec<u8>; 2] = [
+        |store, end| store.incremental(&store.bytes(end + 1..=store.last().0)),
+        // They end early once more.
+        |store, end| store.incremental(&store.bytes(end + 1..=end + 2)),
+    ];
+    for rest in rests {
+        let (copied, kept) = full(server(rest)).await;
+        let finished = copied.unwrap().finished;
+        assert_eq!((finished.last_tx.tx_id.0, finished.transactions), (last, last - checkpoint));
+        let files = kept.files.lock().unwrap();
+        let log = files.values().find(|file| file.path == "neostore.transaction.db.0").unwrap();
+        assert_eq!(log.bytes[34..], store.bytes(checkpoint + 1..=last));
+    }
+    let pruned = |_: &Store, _| Encoder::new().fail(&Failure::logs_pruned("no such")).to_vec();
+    let (copied, _) = full(server(pruned)).await;
+    assert_eq!(code(&copied), Some(ErrorCode::LogsPruned), "{copied:?}");
+    let (copied, _) = full(server(|store, end| store.incremental(&store.bytes([end + 2])))).await;
+    is_broken(&copied, "after transaction");
+}
+
 /// Legacy indexes that come without their list, as from a server that is replacing it: not kept, and to be tried
 /// again. Without either the copy is whole.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -393,6 +428,23 @@ async fn an_increment() {
     of_another.store_id.random ^= 1;
     let (copied, _) = increment(honest, of_another).await;
     assert_eq!(code(&copied), Some(ErrorCode::OtherStore), "{copied:?}");
+}
+
+/// An increment that would make the backup's log too long is a reason for a new full backup, but not of another history,
+/// which shows in what comes first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_increment_that_is_too_long() {
+    let store = Arc::new(Store::new());
+    let last = store.last().0;
+    let served = Arc::clone(&store);
+    let honest = serve(move |request| served.honest(request, last));
+    let mut after = store.after(last - 3);
+    after.last_tx.start_bytes = Some(LOG_BYTES_MAX - 1);
+    let (copied, _) = increment(honest, after.clone()).await;
+    assert_eq!(code(&copied), Some(ErrorCode::LogsPruned), "{copied:?}");
+    after.last_tx.checksum.0 ^= 1;
+    let (copied, _) = increment(honest, after).await;
+    assert_eq!(code(&copied), Some(ErrorCode::Diverged), "{copied:?}");
 }
 
 /// Failures of the server's, wherever they come; what is no such protocol; names that lead elsewhere.

@@ -12,7 +12,7 @@
 //! 3.0.7 recovered from a check point of version -6 before transactions of version -9.
 
 use super::entry::CHECK_POINT;
-use crate::{Error, KernelVersion, LogPosition, Result};
+use crate::{KernelVersion, LogPosition};
 
 /// A check point in a log: every change before its position is in the store files. 3.0.0 writes
 /// wrong positions now and then: see [`recovery_start`](super::recovery_start()).
@@ -41,26 +41,5 @@ impl CheckPoint {
         let bytes = bytes.chain(version.to_be_bytes()).chain(offset.to_be_bytes());
         entry.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
         entry
-    }
-
-    /// Makes an entry that stands at `offset_bytes` of its file tell another position. Its version
-    /// stays as it is.
-    ///
-    /// # Errors
-    /// `Corrupt` if it is no check point; then nothing is changed.
-    pub fn repoint(
-        entry: &mut [u8; Self::ENTRY_BYTES],
-        offset_bytes: u64,
-        position: LogPosition,
-    ) -> Result<()> {
-        let [version, entry_type, ..] = *entry;
-        if !KernelVersion(version).is_3_0() || entry_type != CHECK_POINT {
-            let found = format_args!("{version:02x}{entry_type:02x}");
-            return Err(Error::corrupt(offset_bytes, "check point", "fa07 or f707", found));
-        }
-        *entry = Self::encode(position);
-        let [kept, ..] = entry;
-        *kept = version;
-        Ok(())
     }
 }

@@ -11,10 +11,6 @@ use crate::record_store::{Header, RecordStore, mandatory, store};
 pub const MANDATORY: &[RecordStore] =
     &mandatory(store("neostore.schemastore.db", 64, Header::RecordSize));
 
-/// Each of [`MANDATORY`] has one more file, its name with this behind it: ids that are free.
-/// Derived; worthless in a copy.
-pub const ID_SUFFIX: &str = ".id";
-
 /// Counts, written by turns: see [`CountsFile`](super::CountsFile). Derived, but one that is stale
 /// must not be kept.
 pub const COUNTS: [&str; 2] = ["neostore.counts.db.a", "neostore.counts.db.b"];

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use service::ServiceConfig;
+use reqwest::Method;
+use service::{LogSettings, ServiceConfig};
 use source::Installation;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -84,6 +85,38 @@ impl Three {
     }
 }
 
+/// What the server's configuration says of its logs, where it says nothing: 3.0's own defaults.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_that_are_not_set() {
+    let three = Three::serve("3.0.0/mixed", |config| {
+        config.log_settings = Some(LogSettings::default());
+    })
+    .await;
+    let (status, logs) = three.service.ask(Method::GET, "/v1/databases/graph.db/logs", "").await;
+    assert_eq!((status, &logs["retention_policy"]), (200, &"7 days".into()), "{logs}");
+    assert_eq!(logs["rotation_size_bytes"], 250 << 20);
+    assert_eq!(logs["checkpoint_interval_ms"], 300_000);
+}
+
+/// Claim: silent connections of tools leave room for HTTP, however many there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_tools_leave_room() {
+    let three = Three::serve("3.0.0/mixed", |config| config.limits.max_connections = 8).await;
+    let request = captured("incremental-1.request");
+    let mut silent = Vec::new();
+    for number in 0..12 {
+        let mut stream = three.connect().await;
+        stream.write_all(&request[..1]).await.unwrap();
+        let closed = timeout(SHORT, stream.read(&mut [0])).await;
+        assert_eq!(closed.is_ok(), number >= 4, "{number}: {closed:?}");
+        silent.push(stream);
+    }
+    let (status, _) = three.service.ask(Method::GET, "/v1/databases", "").await;
+    assert_eq!(status, 200);
+    silent.clear();
+    three.is_well().await;
+}
+
 /// The only thing in a response.
 fn failure(answer: &[u8]) -> Option<Failure> {
     let mut input = answer;
@@ -143,6 +176,14 @@ async fn logs_that_are_gone() {
     assert_eq!(ours[4..classes], real[4..classes], "all but the frame's length");
     assert!(failure(&ours).unwrap().is_logs_pruned());
     three.is_well().await;
+    // Both are counted; what is asked only to find out what is spoken is not.
+    three.answer(&Request::Incremental { last_tx_id: 0 }.encode(), true).await;
+    let (_, metrics) = three.service.ask(Method::GET, "/metrics", "").await;
+    let metrics = metrics.as_str().unwrap_or_default();
+    for line in ["errors_total{code=\"logs_pruned\"} 1\n", "sent_bytes_total 47\n"] {
+        assert!(metrics.contains(line), "{line} {metrics}");
+    }
+    assert!(!metrics.contains("bad_request"), "{metrics}");
 }
 
 /// Claim: requests that are none are answered with a failure that the tool shows, as a real server

@@ -49,6 +49,12 @@ struct Mark {
 }
 
 impl LogIndex {
+    /// Keeps all others from reading.
+    #[cfg(test)]
+    pub(super) fn lock(&self) -> impl Drop + '_ {
+        self.0.lock().unwrap()
+    }
+
     /// Reads what has come to a log since it was read last. One that is being written to may end anywhere.
     pub(super) fn read(&self, held: &Held) -> Result<IndexedLog> {
         let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -114,6 +114,10 @@ impl Deframer {
         if internal != INTERNAL_VERSION || application != APPLICATION_VERSION {
             return Err(ProtocolError::Version { at_bytes, application, internal });
         }
+        // Without end they would say nothing; a server's are full where more follows.
+        if body == 0 && flags & MORE != 0 {
+            return Err(ProtocolError::FrameLength { at_bytes, length });
+        }
         (self.flags, self.left) = (Some(flags), body);
         Ok(true)
     }

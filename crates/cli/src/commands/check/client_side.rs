@@ -11,7 +11,7 @@ use super::{certificates, databases, target};
 use crate::address::Address;
 use crate::args::CheckArgs;
 use crate::commands::backup::choose::Globs;
-use crate::commands::backup::{name_as_before, read_token};
+use crate::commands::backup::{name_and_store, name_as_before, read_token};
 use crate::failure::Failure;
 use crate::units;
 
@@ -21,7 +21,7 @@ const CLOCK_DIFFERENCE_MAX_MS: i64 = 5_000;
 /// Makes all checks that can be made.
 pub async fn run(args: &CheckArgs, address: &Address, globs: &Globs, findings: &mut Findings) {
     let service = service(args, address, findings).await;
-    let look = match &args.to {
+    let mut look = match &args.to {
         Some(to) => Some(target::look(to, findings).await),
         None => None,
     };
@@ -30,6 +30,9 @@ pub async fn run(args: &CheckArgs, address: &Address, globs: &Globs, findings: &
             if matches!(client.is_v3_0().await, Ok(true)) {
                 let backup = look.as_ref().and_then(Target::backup);
                 name_as_before(backup, &mut list.databases);
+            } else if let Some(backup) = look.as_mut().and_then(Target::backup_mut) {
+                let named: Vec<_> = list.databases.iter().map(name_and_store).collect();
+                backup.name_as_server(&named);
             }
             databases::check(&client, &list, globs, look.as_ref(), findings).await
         }

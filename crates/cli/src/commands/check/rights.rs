@@ -18,7 +18,9 @@ const HINT: &str = "run the service as the user that Neo4j runs as, or as a memb
 /// False where something cannot be read.
 pub async fn check(database: &Database, findings: &mut Findings) -> bool {
     let check = Check::of("rights", &database.name);
-    let dirs = [database.store_dir.clone(), database.log_dir.clone()];
+    let mut dirs = vec![database.store_dir.clone(), database.log_dir.clone()];
+    // Those of Neo4j 3.0 are one.
+    dirs.dedup();
     match blocking(move || look(&dirs)).await {
         Ok((count, unreadable)) if unreadable.is_empty() => {
             findings.ok(check, format!("this user may read all {count} files"));
@@ -54,7 +56,8 @@ fn look(dirs: &[PathBuf]) -> (usize, Vec<String>) {
         };
         for entry in entries {
             // The server's own, which no copy needs.
-            let is_lock = entry.path.ends_with("database_lock");
+            let is_lock =
+                ["database_lock", "store_lock"].iter().any(|name| entry.path.ends_with(name));
             if entry.kind == EntryKind::Dir || is_lock {
                 continue;
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use formats::txlog::{BatchReader, LogFormatVersion, LogHeader};
 use formats::v3_0::{
     CountsFile, Entry, EntryReader, IndexConfig, LegacyIndex, LuceneCommit, Neostore,
-    check_lucene_file, lucene_segment_files,
+    lucene_segment_files,
 };
 use formats::{Checksum, LogPosition, LogVersion, StoreUpgrade, TimestampMs, TxId};
 use proptest::collection::vec;
@@ -110,7 +110,6 @@ proptest! {
         let _ = BatchReader::new(&bytes[..], 0).next_check_point();
         let _ = Neostore::decode(&bytes);
         let _ = CountsFile::check(&bytes[..]);
-        let _ = check_lucene_file(&bytes[..]);
         let _ = LuceneCommit::decode(&bytes);
         let header = |codec: &[u8], version| {
             [&b"\x3f\xd7\x6c\x17"[..], codec, &[0, 0, 0, version], &[0; 17]].concat()

@@ -2,10 +2,7 @@
 //! truncation and every flipped byte.
 
 use formats::record_store;
-use formats::v3_0::{
-    CountsFile, IndexConfig, LegacyIndex, LuceneFile, MANDATORY, check_lucene_file,
-    is_lucene_transient, lucene_commit,
-};
+use formats::v3_0::{CountsFile, IndexConfig, LegacyIndex, MANDATORY, lucene_commit};
 use formats::{Error, TxId};
 
 use crate::golden::bytes;
@@ -121,61 +118,6 @@ fn commits_and_what_is_not_to_be_copied() {
         ("_0.cfs", None),
     ] {
         assert_eq!(lucene_commit(name), expected, "{name}");
-    }
-    assert!(is_lucene_transient("write.lock") && is_lucene_transient("pending_segments_3"));
-    for name in ["segments_3", "_0.cfs", "_0.si", "_0_1.liv", "failure-message"] {
-        assert!(!is_lucene_transient(name), "{name}");
-    }
-}
-
-/// CRC-32 bit by bit: independent of the library that the crate uses.
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
-        }
-    }
-    !crc
-}
-
-fn lucene(body: &[u8]) -> Vec<u8> {
-    let mut file = [&bytes("3fd76c17"), body, &bytes("c02893e8 00000000")].concat();
-    file.extend(u64::from(crc32(&file)).to_be_bytes());
-    file
-}
-
-#[test]
-fn a_lucene_file_is_whole_or_damaged() {
-    assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
-    let check = |bytes: &[u8]| check_lucene_file(bytes);
-    assert_eq!(check(&[]).unwrap(), LuceneFile::Empty);
-    assert_eq!(check(&lucene(&[])).unwrap(), LuceneFile::Whole);
-    let mut file = lucene(b"\x08segments and more");
-    assert_eq!(check(&file).unwrap(), LuceneFile::Whole);
-    for length in 1..file.len() {
-        let error = check(&file[..length]).unwrap_err();
-        assert_eq!(error.is_incomplete(), length < 16, "cut at {length}: {error}");
-    }
-    for at in 0..file.len() {
-        for pattern in [0x80, 0x01, 0xFF] {
-            file[at] ^= pattern;
-            let error = check(&file).unwrap_err();
-            assert_eq!(
-                error.is_checksum(),
-                !(0..4).contains(&at) && !(file.len() - 16..file.len() - 4).contains(&at),
-                "at {at}: {error}"
-            );
-            file[at] ^= pattern;
-        }
-    }
-    // Larger than a piece, with the footer across its border.
-    for length in (65_500..65_560).chain([1 << 20]) {
-        let mut file = lucene(&vec![7; length]);
-        assert_eq!(check(&file).unwrap(), LuceneFile::Whole, "{length}");
-        file[length / 2] ^= 1;
-        assert!(check(&file).unwrap_err().is_checksum(), "{length}");
     }
 }
 
