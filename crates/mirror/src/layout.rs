@@ -190,8 +190,17 @@ pub(crate) fn is_database_file(path: &Path) -> bool {
         first.starts_with("neostore")
             || first.starts_with("index.db")
             || first == "store_lock"
+            || is_log_of_tool(&first)
             || DATABASE_DIRS.contains(&&*first)
     })
+}
+
+/// Whether it is what the backup tool of 3.0.7 leaves beside the database: its log, by the time of its run. That of 3.0.0 is
+/// in `logs`.
+fn is_log_of_tool(name: &str) -> bool {
+    let time = name.strip_prefix("debug.log");
+    let is_time = |time: &str| time.bytes().all(|byte| byte.is_ascii_digit());
+    time.is_some_and(|time| time.is_empty() || time.strip_prefix('.').is_some_and(is_time))
 }
 
 /// Whether a name in a backup's directory is ours, or the file system's.

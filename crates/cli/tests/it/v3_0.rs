@@ -219,6 +219,8 @@ fn of_the_tool(dir: &Path) -> PathBuf {
     std::fs::write(&log, &bytes[..batches[batches.len() - 3].end as usize]).unwrap();
     std::fs::create_dir(to.join("logs")).unwrap();
     std::fs::write(to.join("logs/debug.log"), "started").unwrap();
+    // Of 3.0.7, by the time.
+    std::fs::write(to.join("debug.log.1795821116569"), "started").unwrap();
     to
 }
 
@@ -242,7 +244,9 @@ fn the_tools_directory_is_taken_over() {
     let database = &ran.json()["databases"][0];
     assert_eq!((&database["type"], &database["last_tx_id"]), (&"incremental".into(), &129.into()));
     assert_eq!(database["first_consistent_tx_id"], 127);
-    assert!(!to.join("logs").exists() && !to.join("neostore.nodestore.db.id").exists());
+    for gone in ["logs", "debug.log.1795821116569", "neostore.nodestore.db.id"] {
+        assert!(!to.join(gone).exists(), "{gone}");
+    }
     let whole = || {
         let verified = run(["verify", "--from", path]);
         assert_eq!(verified.status, 0, "{verified:?}");
@@ -254,6 +258,7 @@ fn the_tools_directory_is_taken_over() {
 
     // The tool goes on with it: its recovery makes files and check points.
     std::fs::write(to.join("neostore.nodestore.db.id"), [0; 9]).unwrap();
+    std::fs::write(to.join("debug.log.1795821116570"), "started").unwrap();
     let log = to.join("neostore.transaction.db.0");
     let mut bytes = std::fs::read(&log).unwrap();
     let end = LogPosition { version: LogVersion(0), offset_bytes: bytes.len() as u64 };

@@ -28,6 +28,16 @@ enum Before {
     Foreign,
     /// A backup of the database as of [`Database::STORED`].
     Backup,
+    /// The same, with a file beside it that is no backup's.
+    BackupAndForeign,
+    /// A database of Neo4j's, of an older format.
+    OlderFormat,
+    /// A file in the directory's place.
+    File,
+    /// What a failed run of the original leaves.
+    LockedOut,
+    /// Nothing, and nothing above it either.
+    Deep,
 }
 
 /// What lies there afterwards.
@@ -49,6 +59,8 @@ struct Row {
     before: Before,
     /// Who answers.
     peer: fn(&Arc<Database>) -> Result<SocketAddr>,
+    /// The command line; `HOST`, `PORT` and `TO` are put in.
+    line: &'static [&'static str],
     args: &'static [&'static str],
     /// Exit status and target of ours.
     ours: (i32, After),
@@ -62,7 +74,7 @@ use Before as B;
 /// Where ours differs in more than the status, it is for the better: nothing that was there is lost, no later
 /// run is locked out, and nothing wrong is called a success. A typed status tells failures apart, and a
 /// spelling that nobody knows is told instead of ignored.
-const ROWS: [Row; 28] = [
+const ROWS: [Row; 51] = [
     row("no such option", B::Absent, honest, &["-nonsense"], (2, A::Same), (Some(0), A::Backup)),
     row("twice", B::Absent, honest, &["-timeout", "1", "-timeout", "2"], (2, A::Same), FAILS),
     row("no such unit", B::Absent, honest, &["-timeout", "5x"], (2, A::Same), FAILS),
@@ -112,7 +124,41 @@ const ROWS: [Row; 28] = [
     ),
     row("the last cut off", B::Backup, half, &[], (11, A::Same), WORKS),
     row("a gap", B::Backup, gap, &[], (11, A::Same), (None, A::Backup)),
+    line("no target", B::Absent, &["-host", "HOST", "-port", "PORT"], (2, A::Same), FAILS),
+    line("no source", B::Absent, &["-to", "TO"], (2, A::Same), FAILS),
+    line("no port", B::Absent, &["-host", "HOST", "-port", "x", "-to", "TO"], (2, A::Same), FAILS),
+    line("host and port", B::Absent, &["-host", "HOST:PORT", "-to", "TO"], (0, A::Backup), FAILS),
+    line("no host", B::Absent, &["-host", "x.invalid", "-to", "TO"], (10, A::Same), FAILS),
+    line("from", B::Absent, &["-from", "HOST:PORT", "-to", "TO"], (0, A::Backup), WORKS),
+    line("single", B::Absent, &["-from=single://HOST:PORT", "-to", "TO"], (0, A::Backup), WORKS),
+    line("ha", B::Absent, &["--from", "ha://HOST:PORT", "--to=TO"], (0, A::Backup), WORKS),
+    line("no scheme", B::Absent, &["-from", "http://HOST:PORT", "-to", "TO"], (2, A::Same), FAILS),
+    line("several", B::Absent, &["-from", "HOST:PORT,HOST:PORT", "-to", "TO"], (2, A::Same), FAILS),
+    row("beside -host", B::Absent, honest, &["-from", "HOST:PORT"], (2, A::Same), WORKS),
+    row("a stray word", B::Absent, honest, &["stray"], (2, A::Same), WORKS),
+    row("an empty value", B::Absent, honest, &["-timeout="], (2, A::Same), WORKS),
+    row("forensics", B::Absent, honest, &["-gather-forensics"], (0, A::Backup), WORKS),
+    row("missing parents", B::Deep, honest, &[], (0, A::Backup), WORKS),
+    row("a file", B::File, honest, &[], (38, A::Same), FAILS),
+    row("after a failure", B::LockedOut, honest, &[], (38, A::LockedOut), LOCKS_OUT),
+    row("foreign beside", B::BackupAndForeign, honest, &[], (36, A::Same), WORKS),
+    row("older format", B::OlderFormat, honest, &[], (38, A::Same), KEEPS),
+    row("silent", B::Backup, falls_silent, &["-timeout", "1"], (13, A::Same), KEEPS),
+    row("ends early", B::Absent, ends_early, &[], (0, A::Backup), WORKS),
+    row("ends early, and pruned", B::Absent, is_pruned_meanwhile, &[], (22, A::Same), WORKS),
+    // What none but Neo4j's own checker finds, which is run on what was restored.
+    row(
+        "damaged at the server",
+        B::Absent,
+        damaged,
+        &[],
+        (0, A::Backup),
+        (Some(FAILED), A::Backup),
+    ),
 ];
+
+/// The usual command line.
+const LINE: &[&str] = &["-host", "HOST", "-port", "PORT", "-to", "TO"];
 
 const WORKS: (Option<i32>, After) = (Some(0), A::Backup);
 const FAILS: (Option<i32>, After) = (Some(FAILED), A::Same);
@@ -127,7 +173,17 @@ const fn row(
     ours: (i32, After),
     original: (Option<i32>, After),
 ) -> Row {
-    Row { name, before, peer, args, ours, original }
+    Row { name, before, peer, line: LINE, args, ours, original }
+}
+
+const fn line(
+    name: &'static str,
+    before: Before,
+    line: &'static [&'static str],
+    ours: (i32, After),
+    original: (Option<i32>, After),
+) -> Row {
+    Row { name, before, peer: honest, line, args: &[], ours, original }
 }
 
 /// Claim: in each situation ours ends as the table says; and, in the long run, so does the original, so that
@@ -217,7 +273,16 @@ impl Tool<'_> {
         let mut command = program().command(&args.iter().map(String::as_str).collect::<Vec<_>>());
         let output = command.current_dir(self.dir).output()?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        Ok((output.status.code(), after(&to, &before)?, text))
+        let after = after(&to, &before)?;
+        if output.status.success() && after == After::Backup {
+            let (info, _) = program().json(&["info", "--from", arg(&to), "--json"])?;
+            let found = &info["databases"][0];
+            let is_full = row.before != Before::Backup || row.name == "logs gone";
+            let kind = if is_full { "full" } else { "incremental" };
+            let is_right = found["type"] == kind && found["last_tx_id"] == Database::LAST;
+            ensure!(is_right, "{found:#}\n{text}");
+        }
+        Ok((output.status.code(), after, text))
     }
 
     /// The same of the original.
@@ -236,22 +301,29 @@ impl Tool<'_> {
     fn args(&self, row: &Row, to: &Path) -> Result<Vec<String>> {
         let peer = (row.peer)(self.database)?;
         let (host, port) = (peer.ip().to_string(), peer.port().to_string());
-        let mut args = ["-host", &host, "-port", &port, "-to", arg(to)].map(String::from).to_vec();
-        args.extend(row.args.iter().map(ToString::to_string));
-        Ok(args)
+        let put_in =
+            |part: &&str| part.replace("HOST", &host).replace("PORT", &port).replace("TO", arg(to));
+        Ok(row.line.iter().chain(row.args).map(put_in).collect())
     }
 
     /// The target as the situation wants it, and all that is in it.
     fn target(&self, row: &Row, name: &str) -> Result<(PathBuf, Tree)> {
-        let to = self.dir.join(name);
+        let mut to = self.dir.join(name);
         match row.before {
             Before::Absent => {}
+            Before::Deep => to.push("a/b"),
+            Before::File => std::fs::write(&to, "dear")?,
+            Before::LockedOut => {
+                std::fs::create_dir_all(to.join("temp-copy"))?;
+                std::fs::write(to.join("temp-copy/neostore.nodestore.db"), "begun")?;
+            }
+            Before::OlderFormat => self.database.copy_older(&to)?,
             Before::Empty => std::fs::create_dir(&to)?,
             Before::Foreign => {
                 std::fs::create_dir(&to)?;
                 std::fs::write(to.join("letter"), "dear")?;
             }
-            Before::Backup => {
+            Before::Backup | Before::BackupAndForeign => {
                 let peer = server(self.database, Database::STORED)?;
                 let port = peer.port().to_string();
                 program().json(&[
@@ -263,6 +335,9 @@ impl Tool<'_> {
                     arg(&to),
                     "--json",
                 ])?;
+                if row.before == Before::BackupAndForeign {
+                    std::fs::write(to.join("letter"), "dear")?;
+                }
             }
         }
         let before = tree(&to)?;
@@ -275,7 +350,10 @@ type Tree = BTreeMap<PathBuf, Vec<u8>>;
 
 fn tree(dir: &Path) -> Result<Tree> {
     let mut found = BTreeMap::new();
-    if !dir.exists() {
+    if dir.is_file() {
+        found.insert(PathBuf::new(), std::fs::read(dir)?);
+    }
+    if !dir.is_dir() {
         return Ok(found);
     }
     for entry in fs::walk(dir)? {
@@ -435,4 +513,33 @@ fn gap(database: &Arc<Database>) -> Result<SocketAddr> {
         let wanted = (from..=Database::LAST).filter(|id| *id != Database::STORED + 1);
         Answer::Bytes(database.incremental(&database.transactions(wanted)))
     })
+}
+
+fn falls_silent(database: &Arc<Database>) -> Result<SocketAddr> {
+    but(database, is_increment, |_, _| Answer::Silence)
+}
+
+/// A log was pruned while the transactions of the one before it were sent: they end there, as if there were no more.
+fn ends_early(database: &Arc<Database>) -> Result<SocketAddr> {
+    but(database, is_full, |database, _| {
+        Answer::Bytes(database.full(&database.transactions([Database::LAST - 1])))
+    })
+}
+
+fn is_pruned_meanwhile(database: &Arc<Database>) -> Result<SocketAddr> {
+    let is_it = |request: &Request| {
+        let before = (Database::LAST - 1).cast_signed();
+        is_full(request)
+            || matches!(request, Request::Incremental { last_tx_id } if *last_tx_id == before)
+    };
+    but(database, is_it, |database, request| match is_full(request) {
+        true => Answer::Bytes(database.full(&database.transactions([Database::LAST - 1]))),
+        false => pruned(),
+    })
+}
+
+/// A server whose records do not agree with each other.
+fn damaged(database: &Arc<Database>) -> Result<SocketAddr> {
+    let damaged = Arc::new(database.damaged());
+    serve(move |request| Answer::Bytes(damaged.honest(request, Database::LAST)))
 }

@@ -79,6 +79,7 @@ pub struct Database {
     neostore: Vec<u8>,
     log: Vec<u8>,
     batches: Vec<Batch>,
+    is_damaged: bool,
 }
 
 impl Database {
@@ -98,7 +99,7 @@ impl Database {
         while let Some(batch) = reader.next_batch()? {
             batches.push(batch);
         }
-        Ok(Self { dir, neostore, log, batches })
+        Ok(Self { dir, neostore, log, batches, is_damaged: false })
     }
 
     /// The bytes of the transactions with these ids.
@@ -142,6 +143,35 @@ impl Database {
         encoder.finish().to_vec()
     }
 
+    /// The same with nodes that lead to relationships that are not theirs.
+    pub fn damaged(&self) -> Self {
+        let Self { dir, neostore, log, batches, .. } = self;
+        Self {
+            dir: dir.clone(),
+            neostore: neostore.clone(),
+            log: log.clone(),
+            batches: batches.clone(),
+            is_damaged: true,
+        }
+    }
+
+    /// Copies the store to a directory, and makes it one of an older format.
+    pub fn copy_older(&self, to: &Path) -> Result<()> {
+        std::fs::create_dir_all(to)?;
+        for entry in std::fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+            }
+        }
+        let mut neostore = self.neostore.clone();
+        let version = b"6.A.0v\x06";
+        let at = neostore.windows(6).position(|found| found == b"7.A.0v");
+        let at = at.context("the fixture is of another format")?;
+        neostore.get_mut(at..at + version.len()).context("short")?.copy_from_slice(version);
+        Ok(std::fs::write(to.join("neostore"), neostore)?)
+    }
+
     /// As it is on the wire.
     pub fn store_id(&self) -> [u8; 40] {
         let neostore = Neostore::decode(&self.neostore).expect("a real metadata store");
@@ -156,7 +186,14 @@ impl Database {
         names.sort_by_key(is_last);
         for name in names {
             assert!(encoder.file(&name), "{name}");
-            encoder.data(&std::fs::read(self.dir.join(&name)).expect("read the fixture"));
+            let mut bytes = std::fs::read(self.dir.join(&name)).expect("read the fixture");
+            if self.is_damaged && name == "neostore.nodestore.db" {
+                // Behind the flags of each record: its first relationship.
+                for record in bytes.chunks_exact_mut(15).skip(1).take(50) {
+                    record[4] ^= 1;
+                }
+            }
+            encoder.data(&bytes);
             encoder.file_end();
         }
         encoder.files_end();
