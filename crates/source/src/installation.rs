@@ -119,18 +119,16 @@ impl Installation {
                 continue;
             }
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_v3_0 = v3_0::is_store(&path);
+            let is_active = self.active_database.as_ref().is_none_or(|active| *active == name);
+            if is_v3_0 && !is_active {
+                tracing::debug!(path = %path.display(), "not the database that the server starts");
+                continue;
+            }
             // Neo4j 3.0 keeps the logs beside the store.
-            let is_other = self.active_database.as_ref().is_some_and(|active| *active != name);
-            let log_dir = match v3_0::is_store(&path) {
-                true if is_other => {
-                    tracing::debug!(path = %path.display(), "not the database that the server starts");
-                    continue;
-                }
-                true => path.clone(),
-                false => self.transactions.join(&name),
-            };
+            let log_dir = if is_v3_0 { path.clone() } else { self.transactions.join(&name) };
             let log_index = self.log_index.clone();
-            let database = Database { name, store_dir: path, log_dir, log_index };
+            let database = Database { name, store_dir: path, log_dir, is_v3_0, log_index };
             // `lost+found` and the like: no name that Neo4j gives, and nothing of its inside.
             if check_name(&database).is_err() && !database.store_dir.join("neostore").exists() {
                 tracing::debug!(path = %database.store_dir.display(), "not a database");
@@ -167,6 +165,7 @@ pub struct Database {
     pub store_dir: PathBuf,
     /// `transactions/<name>`: transaction logs and checkpoint files.
     pub log_dir: PathBuf,
+    is_v3_0: bool,
     /// What has been read of the logs of Neo4j 3.0.
     pub(crate) log_index: LogIndex,
 }
@@ -208,7 +207,7 @@ impl Database {
     #[must_use]
     pub fn of_v3_0(name: String, dir: &Path) -> Self {
         let [store_dir, log_dir] = [dir, dir].map(Path::to_owned);
-        Self { name, store_dir, log_dir, log_index: LogIndex::default() }
+        Self { name, store_dir, log_dir, is_v3_0: true, log_index: LogIndex::default() }
     }
 
     /// Looks at the database; what is wrong with it becomes its state.
@@ -232,7 +231,7 @@ impl Database {
     /// Whether it is one of Neo4j 3.0: see [`v3_0`].
     #[must_use]
     pub fn is_v3_0(&self) -> bool {
-        self.log_dir == self.store_dir
+        self.is_v3_0
     }
 
     fn inspect_v3_0(&self, size_bytes: Option<u64>) -> Inspection {

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::load::{Expected, Load, LoadOptions};
@@ -23,6 +24,8 @@ pub const DATABASE: &str = "graph.db";
 const RESTORED: &str = "restored.db";
 const UNEXPECTED_LINES: usize = 60;
 const BETWEEN: Duration = Duration::from_secs(2);
+/// Between what a server notes of a commit and what a writer sees of it.
+const JITTER: Duration = Duration::from_secs(1);
 const BACKUP_LIMIT: Duration = Duration::from_secs(120);
 
 /// Writers, and in the long run indexes that come and go: a full backup of the server's own service fails when one
@@ -45,6 +48,15 @@ pub struct Scene {
     pub service: Service,
     pub load: Option<Load>,
     pub dir: TempDir,
+}
+
+/// When the last transaction of a copy was committed, or somewhat before: others of about the same time may have been
+/// acknowledged, and lie behind it.
+fn committed(report: &Value) -> Result<Instant> {
+    let told = report["last_commit_time"].as_str().context("no time of the last commit")?;
+    let since = Timestamp::now().duration_since(told.parse()?);
+    let since = Duration::try_from(since).unwrap_or_default() + JITTER;
+    Ok(Instant::now().checked_sub(since).unwrap_or_else(Instant::now))
 }
 
 impl Scene {
@@ -103,7 +115,7 @@ impl Scene {
         let report: &Value = &report["databases"][0];
         eprintln!("{}: {took:.1?}, {report}", self.version.name);
         ensure!(report["type"] == kind, "{report}");
-        let expected = self.expected(begun);
+        let expected = self.expected(begun.max(committed(report)?));
         program().json(&["verify", "--from", arg(to), "--json"])?;
         std::thread::sleep(BETWEEN / 2);
         Ok(expected)
@@ -146,13 +158,30 @@ impl Scene {
             .map_or_else(Expected::default, |load| load.history().expected(begun, now))
     }
 
+    /// What must be in a backup that ends with a moment, by the clock that the server has, too.
+    pub fn expected_at(&self, moment: Instant) -> Expected {
+        let expected = |load: &Load| load.history().expected(moment - JITTER, moment + JITTER);
+        self.load.as_ref().map_or_else(Expected::default, expected)
+    }
+
     /// What `restore` makes of a backup is right.
     pub fn restored(&self, from: &Path, expected: &Expected) -> Result<Figures> {
+        self.restored_with(from, expected, &[])
+    }
+
+    /// The same with more options.
+    pub fn restored_with(
+        &self,
+        from: &Path,
+        expected: &Expected,
+        more: &[&str],
+    ) -> Result<Figures> {
         let home = self.path("restored");
         let conf = home.join("conf/neo4j.conf");
         std::fs::create_dir_all(home.join("conf"))?;
         std::fs::write(&conf, format!("dbms.active_database={RESTORED}\n"))?;
-        program().json(&["restore", "--from", arg(from), "--config", arg(&conf), "--json"])?;
+        let line = ["restore", "--from", arg(from), "--config", arg(&conf), "--json"];
+        program().json(&[&line[..], more].concat())?;
         self.started(&home, RESTORED, expected)
     }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use jiff::Timestamp;
 use testkit::follower::Follower;
 use testkit::load::{Expected, Load};
 use testkit::server::Server;
@@ -16,7 +17,7 @@ const LEAST_FOLLOWED: usize = 50;
 
 /// Claim: a 3.0 database that is written to is backed up by our client from the server's own service and
 /// from ours beside it, each going on with what came from the other, and by the original tool from ours.
-/// Whatever comes of it is a database that real 3.0 recovers: by `restore`, and as it lies there. The
+/// Whatever comes of it is a database that real 3.0 recovers: by `restore`, whole or up to a moment, and as it lies there. The
 /// original tool goes on with our client's backups, and ours with the tool's. A follower has each transaction all
 /// the while. Method: a load with legacy indexes, short logs; what must be there is told by the writers. Indexes do not
 /// come and go: 3.0.0 broke after some minutes where they did while its own service copied; see `tool_3_0` for ours.
@@ -41,6 +42,7 @@ fn examine(version: &Version) -> Result<()> {
     scene.back_up(ours, &quiet, "incremental")?;
     let from = ours.to_string();
     let follower = Follower::start(&program(), &["-host", &from, "-to", arg(&quiet)])?;
+    let mut middle = (Instant::now(), Timestamp::now());
     for round in 0..copies(1, 10) {
         let begun = Instant::now();
         let to = scene.path(&format!("theirs-{round}"));
@@ -49,6 +51,7 @@ fn examine(version: &Version) -> Result<()> {
         let expected = scene.back_up(theirs, &to, "incremental")?;
         scene.restored(&to, &expected)?;
 
+        middle = (Instant::now(), Timestamp::now());
         let to = scene.path(&format!("ours-{round}"));
         scene.back_up(ours, &to, "full")?;
         let expected = scene.back_up(theirs, &to, "incremental")?;
@@ -77,6 +80,9 @@ fn examine(version: &Version) -> Result<()> {
     if versions::is_long_run() {
         scene.restored(&quiet, &expected)?;
     }
+    // Only so much of it: another database of the same transactions.
+    let (then, moment) = middle;
+    scene.restored_with(&quiet, &scene.expected_at(then), &["--until", &moment.to_string()])?;
     scene.end()
 }
 

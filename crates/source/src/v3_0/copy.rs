@@ -11,7 +11,7 @@ use formats::{KernelVersion, LogPosition, StoreId};
 
 use super::composed::{ComposedLog, fill};
 use super::lucene::is_whole;
-use super::start::{self, Found};
+use super::start::{self, LogStart};
 use super::{REASON, neostore, read_whole};
 use crate::derived::{LeftOut, Lucene, hold_lucene, names};
 use crate::installation::{Database, State};
@@ -39,7 +39,7 @@ pub struct HotCopy {
     state: State,
     neostore: Neostore,
     store_id: StoreId,
-    found: Found,
+    found: LogStart,
     entries: Vec<Entry>,
     index_dirs: Vec<(String, Option<(u64, u64)>)>,
     left_out: Vec<LeftOut>,
@@ -383,7 +383,7 @@ pub(super) fn composed_end(last: LastTx, end: LogPosition) -> LastTx {
     LastTx { start_bytes: Some(end.offset_bytes.saturating_sub(length)), end, ..last }
 }
 
-fn hold(database: &Database) -> Result<(Found, Arc<HeldLogs>, StoreId)> {
+fn hold(database: &Database) -> Result<(LogStart, Arc<HeldLogs>, StoreId)> {
     let (stored, _) = neostore(database)?;
     let store_id = stored.store_id();
     let mut tries = 0_u32;

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 
 /// Where a copy's log begins, and what lies before it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(super) struct LogStart {
     pub position: LogPosition,
     /// The last transaction before that.
     pub before: TxId,
@@ -25,7 +25,7 @@ pub(super) struct Found {
 /// Finds it: the last transaction before the check point is taken along where it is in the same file, so that a
 /// copy has at least one, by which the next increment knows the server again. `stored` is the last one that
 /// `neostore` tells of, read before.
-pub(super) fn find(database: &Database, stored: TxId) -> Result<Found> {
+pub(super) fn find(database: &Database, stored: TxId) -> Result<LogStart> {
     let position = newest_believed(database)?;
     let path = log_path(&database.log_dir, position.version);
     let Some(held) = Held::open_if_there(&path)? else { return Err(Error::LogPruned { path }) };
@@ -42,7 +42,7 @@ pub(super) fn find(database: &Database, stored: TxId) -> Result<Found> {
     // Not what the header tells: it may lag, and where a slave of a cluster has copied its store from the master,
     // the new log's header tells that nothing was before.
     let before = first.map_or(stored, |first| TxId(first.tx_id.0.saturating_sub(1)));
-    Ok(Found { position: LogPosition { offset_bytes: start, ..position }, before, last_commit })
+    Ok(LogStart { position: LogPosition { offset_bytes: start, ..position }, before, last_commit })
 }
 
 /// The first transaction behind an offset, once it is there as a whole.
