@@ -42,16 +42,20 @@ fn examine(version: &Version) -> Result<()> {
     scene.back_up(ours, &quiet, "incremental")?;
     let from = ours.to_string();
     let follower = Follower::start(&program(), &["-host", &from, "-to", arg(&quiet)])?;
-    let mut middle = (Instant::now(), Timestamp::now());
     for round in 0..copies(1, 10) {
         let begun = Instant::now();
         let to = scene.path(&format!("theirs-{round}"));
         scene.back_up(theirs, &to, "full")?;
+        let (then, moment) = (Instant::now(), Timestamp::now());
         scene.back_up(ours, &to, "incremental")?;
         let expected = scene.back_up(theirs, &to, "incremental")?;
         scene.restored(&to, &expected)?;
+        if versions::is_long_run() {
+            // Only so much of it: another database of the same transactions.
+            let until = ["--until", &moment.to_string()];
+            scene.restored_with(&to, &scene.expected_at(then), &until)?;
+        }
 
-        middle = (Instant::now(), Timestamp::now());
         let to = scene.path(&format!("ours-{round}"));
         scene.back_up(ours, &to, "full")?;
         let expected = scene.back_up(theirs, &to, "incremental")?;
@@ -80,9 +84,6 @@ fn examine(version: &Version) -> Result<()> {
     if versions::is_long_run() {
         scene.restored(&quiet, &expected)?;
     }
-    // Only so much of it: another database of the same transactions.
-    let (then, moment) = middle;
-    scene.restored_with(&quiet, &scene.expected_at(then), &["--until", &moment.to_string()])?;
     scene.end()
 }
 
