@@ -52,7 +52,7 @@ impl Backup {
     }
 
     /// As [`Mirror::name_as_server`](crate::Mirror::name_as_server), for whoever reads it; nothing is written.
-    pub fn name_as_server(&mut self, databases: &[(String, Option<String>)]) {
+    pub fn name_as_server(&mut self, databases: &[wire::api::Database]) {
         self.manifest.name_as_server(databases);
     }
 

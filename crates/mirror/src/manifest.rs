@@ -209,18 +209,15 @@ impl Manifest {
     }
 
     /// The server's own service of Neo4j 3.0 does not tell its database's name, ours does: a backup that came from the
-    /// former gets the name. `databases` are those of the server, each with its store's identity. Whether something has
-    /// changed.
-    pub(crate) fn name_as_server(&mut self, databases: &[(String, Option<String>)]) -> bool {
+    /// former gets the name. Whether something has changed.
+    pub(crate) fn name_as_server(&mut self, databases: &[wire::api::Database]) -> bool {
         let [entry] = self.databases.as_mut_slice() else { return false };
-        if !entry.store_id.is_v3_0() || databases.iter().any(|(name, _)| *name == entry.name) {
+        if !entry.store_id.is_v3_0() || databases.iter().any(|it| it.name == entry.name) {
             return false;
         }
         let store_id = Some(entry.store_id.to_string());
-        match databases.iter().find(|(_, store)| *store == store_id) {
-            Some((name, _)) => entry.name.clone_from(name),
-            None => return false,
-        }
+        let Some(same) = databases.iter().find(|it| it.store_id == store_id) else { return false };
+        entry.name.clone_from(&same.name);
         true
     }
 

@@ -108,8 +108,8 @@ impl Mirror {
     }
 
     /// Has a backup of Neo4j 3.0 from the server's own service, which does not tell its database's name, be
-    /// called as a service of ours calls it. `databases` are the names that it tells, each with its store's identity.
-    pub fn name_as_server(&self, databases: &[(String, Option<String>)]) -> Result<()> {
+    /// called as a service of ours calls it, which shows `databases`.
+    pub fn name_as_server(&self, databases: &[wire::api::Database]) -> Result<()> {
         let mut manifest = self.inner.settled()?;
         let mut next = manifest.clone();
         if next.name_as_server(databases) {

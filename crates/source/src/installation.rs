@@ -19,8 +19,7 @@ use crate::{Error, Result};
 pub struct Installation {
     data: PathBuf,
     transactions: PathBuf,
-    /// The database that a server of 3.0 starts.
-    /// Told by the configuration.
+    /// The database that a server of 3.0 starts, where the configuration tells.
     active_database: Option<String>,
     log_index: LogIndex,
 }

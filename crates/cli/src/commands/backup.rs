@@ -64,15 +64,14 @@ pub fn run(args: BackupArgs, output: Output) -> Ended {
             name_as_before(Backup::open(&args.to).ok().as_ref(), &mut list.databases);
         }
         let mut results = Results::default();
-        let named: Vec<_> = list.databases.iter().map(name_and_store).collect();
-        let chosen = globs.choose(list.databases, &mut results);
+        let chosen = globs.choose(list.databases.clone(), &mut results);
         tell::skipped(&results, output);
         if chosen.is_empty() {
             return tell::end(&results, output);
         }
         let mirror = open_target(&args).await?;
-        let (renamed, databases) = (std::sync::Arc::clone(&mirror), named);
-        blocking(move || renamed.name_as_server(&databases)).await??;
+        let named = std::sync::Arc::clone(&mirror);
+        blocking(move || named.name_as_server(&list.databases)).await??;
         let run = copy::Run {
             client,
             mirror,
@@ -150,11 +149,6 @@ pub(super) fn name_as_before(backup: Option<&Backup>, databases: &mut [wire::api
     if let (Some([entry]), [database]) = (entries, databases) {
         database.name.clone_from(&entry.name);
     }
-}
-
-/// What a service tells of a database.
-pub(super) fn name_and_store(database: &wire::api::Database) -> (String, Option<String>) {
-    (database.name.clone(), database.store_id.clone())
 }
 
 /// Backs up one database after the other.

@@ -175,13 +175,18 @@ pub fn data_directory_of(parent: &Path, fixture: &str) -> PathBuf {
     for part in ["databases", "transactions"] {
         copy(&fixtures.join(fixture).join(part), &data.join(part));
     }
-    for file in formats::record_store::MANDATORY {
-        let path = data.join("databases/neo4j").join(file.file_name());
+    make_missing(&data.join("databases/neo4j"), formats::record_store::MANDATORY);
+    data
+}
+
+/// Makes the record stores that a fixture lacks: empty.
+pub fn make_missing(dir: &Path, stores: &[formats::record_store::RecordStore]) {
+    for store in stores {
+        let path = dir.join(store.file_name());
         if !path.exists() {
             std::fs::write(path, b"").unwrap();
         }
     }
-    data
 }
 
 /// Copies a directory.

@@ -11,7 +11,7 @@ use testkit::certificates::Certificates;
 use wire::v3_0::{Event, Expected, Request, ResponseDecoder};
 
 use crate::check::{is, look, others_are_ok};
-use crate::run::{Service, copy, run};
+use crate::run::{Service, copy, make_missing, run};
 
 /// More than the service has threads that read files. Twice as many have a place, for Neo4j 3.0's tools and all others.
 const SILENT: usize = 31;
@@ -26,10 +26,7 @@ fn home_of(parent: &Path, fixture: &str, own: &str) -> PathBuf {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/3.0.0");
     let databases = parent.join("data/databases");
     copy(&fixtures.join(fixture).join("databases"), &databases);
-    for store in formats::v3_0::MANDATORY {
-        let path = databases.join("graph.db").join(store.file_name());
-        std::fs::File::options().append(true).create(true).open(path).unwrap();
-    }
+    make_missing(&databases.join("graph.db"), formats::v3_0::MANDATORY);
     let conf = parent.join("conf");
     std::fs::create_dir_all(&conf).unwrap();
     std::fs::write(conf.join("neo4j.conf"), "").unwrap();

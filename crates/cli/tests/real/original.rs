@@ -183,7 +183,7 @@ const fn line(
     ours: (i32, After),
     original: (Option<i32>, After),
 ) -> Row {
-    Row { name, before, peer: honest, line, args: &[], ours, original }
+    Row { line, ..row(name, before, honest, &[], ours, original) }
 }
 
 /// Claim: in each situation ours ends as the table says; and, in the long run, so does the original, so that
@@ -520,10 +520,12 @@ fn falls_silent(database: &Arc<Database>) -> Result<SocketAddr> {
 }
 
 /// A log was pruned while the transactions of the one before it were sent: they end there, as if there were no more.
+fn all_but_the_last(database: &Database, _: &Request) -> Answer {
+    Answer::Bytes(database.full(&database.transactions([Database::LAST - 1])))
+}
+
 fn ends_early(database: &Arc<Database>) -> Result<SocketAddr> {
-    but(database, is_full, |database, _| {
-        Answer::Bytes(database.full(&database.transactions([Database::LAST - 1])))
-    })
+    but(database, is_full, all_but_the_last)
 }
 
 fn is_pruned_meanwhile(database: &Arc<Database>) -> Result<SocketAddr> {
@@ -533,7 +535,7 @@ fn is_pruned_meanwhile(database: &Arc<Database>) -> Result<SocketAddr> {
             || matches!(request, Request::Incremental { last_tx_id } if *last_tx_id == before)
     };
     but(database, is_it, |database, request| match is_full(request) {
-        true => Answer::Bytes(database.full(&database.transactions([Database::LAST - 1]))),
+        true => all_but_the_last(database, request),
         false => pruned(),
     })
 }

@@ -74,6 +74,7 @@ pub fn nobody() -> Result<SocketAddr> {
 }
 
 /// A database of a 3.0.0 that was killed: its last two transactions came after its last check point.
+#[derive(Clone)]
 pub struct Database {
     dir: PathBuf,
     neostore: Vec<u8>,
@@ -145,14 +146,7 @@ impl Database {
 
     /// The same with nodes that lead to relationships that are not theirs.
     pub fn damaged(&self) -> Self {
-        let Self { dir, neostore, log, batches, .. } = self;
-        Self {
-            dir: dir.clone(),
-            neostore: neostore.clone(),
-            log: log.clone(),
-            batches: batches.clone(),
-            is_damaged: true,
-        }
+        Self { is_damaged: true, ..self.clone() }
     }
 
     /// Copies the store to a directory, and makes it one of an older format.

@@ -152,15 +152,16 @@ impl Scene {
 
     /// What must be in a backup that was begun then and is complete now.
     pub fn expected(&self, begun: Instant) -> Expected {
-        let now = Instant::now();
-        self.load
-            .as_ref()
-            .map_or_else(Expected::default, |load| load.history().expected(begun, now))
+        self.expected_between(begun, Instant::now())
     }
 
     /// What must be in a backup that ends with a moment, by the clock that the server has, too.
     pub fn expected_at(&self, moment: Instant) -> Expected {
-        let expected = |load: &Load| load.history().expected(moment - JITTER, moment + JITTER);
+        self.expected_between(moment - JITTER, moment + JITTER)
+    }
+
+    fn expected_between(&self, from: Instant, to: Instant) -> Expected {
+        let expected = |load: &Load| load.history().expected(from, to);
         self.load.as_ref().map_or_else(Expected::default, expected)
     }
 

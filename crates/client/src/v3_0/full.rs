@@ -78,7 +78,7 @@ pub(super) fn bring(
     log.keep_first();
     log.push(&[0; COMPOSED_LOG_START_BYTES])?;
     progress.phase(Phase::Logs, 0);
-    let mut found = Transactions::bring(&mut response, &mut log, TOO_LONG, progress)?;
+    let mut found = Transactions::default().bring(&mut response, &mut log, TOO_LONG, progress)?;
     if found.count == 0 {
         found = prove_quiet(server, before, &neostore, &mut log, progress)?;
     }
@@ -299,17 +299,16 @@ fn complete(
     progress: &dyn Progress,
 ) -> Result<Transactions> {
     // Where none came, nothing was committed.
-    let Some(mut last) = found.last else { return Ok(found) };
-    let wanted = last_committed(server, last.tx_id)?;
-    while last.tx_id < wanted {
-        let last_tx_id = i64::try_from(last.tx_id.0).unwrap_or(i64::MAX);
+    let Some(mut last) = found.last.map(|last| last.tx_id) else { return Ok(found) };
+    let wanted = last_committed(server, last)?;
+    while last < wanted {
+        let last_tx_id = i64::try_from(last.0).unwrap_or(i64::MAX);
         let mut response = server.ask(&Request::Incremental { last_tx_id })?;
         response.store_id()?;
-        let next = Transactions::bring(&mut response, log, TOO_LONG, progress)?;
-        found = found.and(next)?;
-        last = next.last.ok_or_else(|| {
-            let tx_id = last.tx_id;
-            broken(format_args!("nothing follows transaction {tx_id} any more, but {wanted} did"))
+        found = found.bring(&mut response, log, TOO_LONG, progress)?;
+        let next = found.last.map(|last| last.tx_id).filter(|next| *next > last);
+        last = next.ok_or_else(|| {
+            broken(format_args!("nothing follows transaction {last} any more, but {wanted} did"))
         })?;
     }
     Ok(found)
@@ -358,7 +357,8 @@ fn prove_quiet(
     let mut response = server.ask(&Request::Incremental { last_tx_id: previous })?;
     // A server that fails at once does not send its identity before.
     let found = response.store_id();
-    match found.and_then(|_| Transactions::bring(&mut response, log, TOO_LONG, progress)) {
+    let none = Transactions::default();
+    match found.and_then(|_| none.bring(&mut response, log, TOO_LONG, progress)) {
         Ok(found) => match found.last {
             Some(now) if now.tx_id != last => busy(&format!("is {} after it", now.tx_id)),
             _ => Ok(found),

@@ -85,7 +85,7 @@ pub(super) fn bring(
     let mut log = Writer::at(sink, 0, FileKind::Log, path, start_bytes)?;
     // A full backup brings fewer.
     let too_long = ErrorCode::LogsPruned;
-    let found = match Transactions::bring(&mut response, &mut log, too_long, progress) {
+    let found = match Transactions::default().bring(&mut response, &mut log, too_long, progress) {
         Err(error) if error.remote_code() == Some(ErrorCode::LogsPruned) => {
             // A full backup would replace this one: not by another history.
             check(server, after)?;

@@ -24,9 +24,10 @@ pub(super) struct Transactions {
 }
 
 impl Transactions {
-    /// Reads a response's transactions to its end, and puts their bytes into a log. `too_long` is said of a log that
-    /// 3.0 could not recover.
+    /// Reads a response's transactions to its end, which go on after those that came before, and puts their bytes into
+    /// a log. `too_long` is said of a log that 3.0 could not recover.
     pub(super) fn bring(
+        self,
         response: &mut Response,
         log: &mut Writer<'_>,
         too_long: ErrorCode,
@@ -36,12 +37,13 @@ impl Transactions {
         let error = RefCell::new(None);
         let tee = Tee { response, log, progress, left: 0..0, is_ended: false, error: &error };
         let mut reader = BatchReader::new(tee, begin);
-        let mut chain = Chain::start_anywhere();
-        let (mut found, mut expected) = (Self::default(), begin);
+        let mut chain =
+            self.last.map_or_else(Chain::start_anywhere, |last| Chain::after((&last).into()));
+        let (mut found, mut expected) = (self, begin);
         loop {
             match reader.next_batch() {
                 Ok(Some(batch)) if batch.start == expected => {
-                    chain.check(&batch).map_err(broken)?;
+                    chain.check(&batch).map_err(|cause| found.broken_off(cause))?;
                     expected = batch.end;
                     found.take(batch);
                 }
@@ -59,12 +61,7 @@ impl Transactions {
                 Ok(None) => return Ok(found),
                 Err(cause) => {
                     let own = error.borrow_mut().take();
-                    return Err(own.unwrap_or_else(|| match found.last {
-                        Some(last) => {
-                            broken(format_args!("after transaction {}: {cause}", last.tx_id))
-                        }
-                        None => broken(cause),
-                    }));
+                    return Err(own.unwrap_or_else(|| found.broken_off(cause)));
                 }
             }
         }
@@ -79,19 +76,12 @@ impl Transactions {
             .map_err(|cause| error.borrow_mut().take().unwrap_or_else(|| broken(cause)))
     }
 
-    /// Both, of which the second begins with what follows the first's last.
-    pub(super) fn and(self, next: Self) -> Result<Self> {
-        if let (Some(last), Some(first)) = (self.last, next.first)
-            && first.tx_id.0 != last.tx_id.0.saturating_add(1)
-        {
-            let (first, last) = (first.tx_id, last.tx_id);
-            return Err(broken(format_args!("transaction {first} after transaction {last}")));
+    /// What comes next is wrong.
+    fn broken_off(&self, cause: formats::Error) -> Error {
+        match self.last {
+            Some(last) => broken(format_args!("after transaction {}: {cause}", last.tx_id)),
+            None => broken(cause),
         }
-        Ok(Self {
-            first: self.first.or(next.first),
-            last: next.last.or(self.last),
-            count: self.count.saturating_add(next.count),
-        })
     }
 
     fn take(&mut self, batch: Batch) {

@@ -6,12 +6,12 @@ use client::{Client, ClientOptions};
 use wire::api::{DatabaseList, ErrorCode};
 
 use super::findings::{Check, Findings};
-use super::target::Target;
+use super::target::{Found, Target};
 use super::{certificates, databases, target};
 use crate::address::Address;
 use crate::args::CheckArgs;
 use crate::commands::backup::choose::Globs;
-use crate::commands::backup::{name_and_store, name_as_before, read_token};
+use crate::commands::backup::{name_as_before, read_token};
 use crate::failure::Failure;
 use crate::units;
 
@@ -30,9 +30,10 @@ pub async fn run(args: &CheckArgs, address: &Address, globs: &Globs, findings: &
             if matches!(client.is_v3_0().await, Ok(true)) {
                 let backup = look.as_ref().and_then(Target::backup);
                 name_as_before(backup, &mut list.databases);
-            } else if let Some(backup) = look.as_mut().and_then(Target::backup_mut) {
-                let named: Vec<_> = list.databases.iter().map(name_and_store).collect();
-                backup.name_as_server(&named);
+            } else if let Some(Found::Backup(backup) | Found::Held(backup)) =
+                look.as_mut().map(|look| &mut look.found)
+            {
+                backup.name_as_server(&list.databases);
             }
             databases::check(&client, &list, globs, look.as_ref(), findings).await
         }

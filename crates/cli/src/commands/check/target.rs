@@ -44,14 +44,6 @@ impl Target {
             Found::Unusable | Found::Blank | Found::Theirs => None,
         }
     }
-
-    /// The same, to be changed.
-    pub fn backup_mut(&mut self) -> Option<&mut Backup> {
-        match &mut self.found {
-            Found::Backup(backup) | Found::Held(backup) => Some(backup),
-            Found::Unusable | Found::Blank | Found::Theirs => None,
-        }
-    }
 }
 
 /// What the next run would write.
